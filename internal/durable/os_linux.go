@@ -1,0 +1,187 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
+)
+
+// osDir is the real Dir.
+type osDir struct {
+	path string
+}
+
+// OpenDir opens the directory at path; if create is set it makes it and its missing
+// parents, durably.
+func OpenDir(path string, create bool) (Dir, error) {
+	if create {
+		if err := makeAll(path); err != nil {
+			return nil, err
+		}
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.IsDir() {
+		return nil, fmt.Errorf("open directory %s: is not a directory", path)
+	}
+	return &osDir{path}, nil
+}
+
+// makeAll is os.MkdirAll with mode 0700 and a sync of each parent that got an entry.
+func makeAll(path string) error {
+	if st, err := os.Stat(path); err == nil {
+		if !st.IsDir() {
+			return fmt.Errorf("open directory %s: is not a directory", path)
+		}
+		return nil
+	}
+	parent := filepath.Dir(path)
+	if parent != path {
+		if err := makeAll(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("sync directory %s: %w", path, err)
+	}
+	return nil
+}
+
+func (d *osDir) Read(name string) ([]byte, error) {
+	if err := CheckFileName(name); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(d.path, name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("read %s: is not a regular file", f.Name())
+	}
+	b, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	if len(b) > MaxFile {
+		return nil, fmt.Errorf("read %s: got more than %d bytes", f.Name(), MaxFile)
+	}
+	return b, nil
+}
+
+func (d *osDir) Replace(name string, data []byte) error {
+	if err := CheckFileName(name); err != nil {
+		return err
+	}
+	if len(data) > MaxFile {
+		return fmt.Errorf("replace %s: got %d bytes, want at most %d", name, len(data), MaxFile)
+	}
+	path := filepath.Join(d.path, name)
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(d.path), renameio.WithPermissions(0o600))
+	if err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	defer f.Cleanup()
+	if _, err := f.Write(data); err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return fmt.Errorf("replace %s: %w", path, err)
+	}
+	return syncDir(d.path)
+}
+
+func (d *osDir) Remove(name string) error {
+	if err := CheckFileName(name); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(d.path, name)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return syncDir(d.path)
+}
+
+func (d *osDir) List() ([]string, error) {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() && CheckFileName(e.Name()) == nil {
+			names = append(names, e.Name())
+		}
+	}
+	sort.Strings(names)
+	return names, nil
+}
+
+func (d *osDir) Lock() (func(), error) {
+	// The directory itself is locked: no lock file that a read-only file system
+	// could not hold, and nothing to clean up.
+	f, err := os.Open(d.path)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("lock %s: %w", d.path, ErrLocked)
+		}
+		return nil, fmt.Errorf("lock %s: %w", d.path, err)
+	}
+	d.removeLeftovers()
+	return func() { f.Close() }, nil
+}
+
+// removeLeftovers deletes what interrupted Replace calls left: renameio's temporary
+// files begin with a dot, which no file of a Dir may. Only the holder of the lock may
+// do this; a reader could hit a Replace of the holder. Where it fails (a read-only file
+// system) the leftovers stay and do no harm.
+func (d *osDir) removeLeftovers() {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") && e.Type().IsRegular() {
+			_ = os.Remove(filepath.Join(d.path, e.Name()))
+		}
+	}
+}
+
+func (d *osDir) Sub(name string) (Dir, error) {
+	if err := CheckFileName(name); err != nil {
+		return nil, err
+	}
+	return OpenDir(filepath.Join(d.path, name), true)
+}
