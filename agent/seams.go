@@ -58,4 +58,3 @@ type Clock interface {
 	// Sleep returns after d, or earlier with ctx's error.
 	Sleep(ctx context.Context, d time.Duration) error
 }
-
