@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/twinkeel/twinkeel/agent/health"
 	"github.com/twinkeel/twinkeel/deltas"
 	"github.com/twinkeel/twinkeel/partitions"
 )
@@ -28,16 +29,9 @@ type Net interface {
 // content: no connection, a server fault, a time-out.
 var ErrUnavailable = errors.New("unavailable")
 
-// Probe is one health check. Exactly one of Unit, Command, HTTP, TCP is set.
-type Probe struct {
-	Name     string        `json:"name"`
-	Unit     string        `json:"unit,omitempty"`
-	Command  []string      `json:"command,omitempty"`
-	HTTP     string        `json:"http,omitempty"`
-	TCP      string        `json:"tcp,omitempty"`
-	Required bool          `json:"required"`
-	Timeout  time.Duration `json:"timeout"`
-}
+// Probe is one health check. Its type lives in agent/health, which does not import this
+// package: agent uses health's Judge.
+type Probe = health.Probe
 
 // Health carries out one probe once; nil means healthy.
 type Health interface {
