@@ -14,9 +14,9 @@ import (
 // Net is all that the agent asks of the world outside; the fetcher implements it, in
 // a process without privileges. Nothing it returns is trusted.
 type Net interface {
-	// Get returns the bytes of path, relative to the repository, from offset on: up to
-	// the end of the file, and an error if that is more than limit bytes away. A file
-	// that is not there is fs.ErrNotExist.
+	// Get returns the bytes of path, relative to the repository, from offset on: at most
+	// limit of them, fewer only where the file ends. A file that is not there is
+	// fs.ErrNotExist.
 	Get(ctx context.Context, path string, offset, limit int64) ([]byte, error)
 	// Decode turns a segment's payload, whose digest was checked, into a plan for
 	// deltas.Execute. base is the old image, or nil.
