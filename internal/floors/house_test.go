@@ -1,0 +1,169 @@
+package floors
+
+// wing is a side of the house. The host's and the publisher's never import each other.
+type wing string
+
+const (
+	shared    wing = "shared"    // may be imported from everywhere above
+	host      wing = "host"      // runs on the machine that is updated
+	publisher wing = "publisher" // runs where releases are made and served
+	support   wing = "support"   // imported by tests only; sees both wings
+)
+
+// room is where a package stands. A package imports only packages with a smaller
+// height, of its own wing or shared.
+type room struct {
+	path   string // relative to the module; a final /* stands for any one element
+	height int
+	wing   wing
+	why    string
+}
+
+var house = []room{
+	{"release", 0, shared, "the nouns of both sides; types only"},
+	{"internal/durable", 0, shared, "knows files, not what they mean"},
+	{"internal/verity", 1, shared, "one definition of an image's identity, for those who make it and those who check it"},
+	{"deltas", 2, shared, "the format that publisher and host agree on"},
+	{"deltas/decode", 3, shared, "the fetcher decodes; the publisher decodes to verify what it made"},
+	{"deltas/bsdiff40", 3, shared, "interchange with other tools, in nobody's way"},
+	{"deltas/diff", 4, publisher, "a host never makes a delta"},
+	{"signing", 2, shared, "what a host trusts; the publisher reads its own metadata the same way"},
+	{"signing/publisher", 3, publisher, "keys and signers"},
+	{"server", 6, publisher, "repository, publishing and serving"},
+	{"partitions", 2, host, "slots and devices, told what to write"},
+	{"partitions/bootloader", 3, host, "the boot record's rules, which no backend repeats"},
+	{"partitions/bootloader/*", 4, host, "one directory for each way of booting"},
+	{"agent/policy", 4, host, "pure decisions on windows and rollout; knows no transaction"},
+	{"agent/health", 4, host, "probes and the verdict over them; knows no transaction"},
+	{"agent", 5, host, "the transaction, over seams only"},
+	{"agent/*", 6, host, "the real world behind one of the agent's seams, or a door to it"},
+	{"agent/fetcher/serve", 7, host, "the unprivileged process, the only one with a network"},
+	{"agent/writer", 8, host, "puts the real agent together"},
+	{"cmd/twinkeeld", 9, host, "the daemon"},
+	{"cmd/twinkeel", 9, host, "the operator's command"},
+	{"cmd/twinkeel-server", 9, publisher, "the publisher's command"},
+	{"partitions/bootloader/bootloadertest", 5, support, "the suite that every backend passes"},
+	{"signing/signingtest", 4, support, "a small repository with keys, for tests"},
+	{"internal/sim", 10, support, "the fakes behind all seams, and the repository they serve"},
+	{"internal/vm", 10, support, "real boots in a virtual machine"},
+	{"internal/floors", 10, support, "this test"},
+}
+
+// home says which packages may import an outside dependency.
+type home struct {
+	module string   // import path prefix
+	rooms  []string // packages; a final /... takes in what lies below
+	tests  []string // packages whose tests may, too
+	why    string
+}
+
+var everywhere = []string{"..."}
+
+var homes = []home{
+	{"github.com/google/renameio/v2", []string{"internal/durable"}, nil, "durable adds the directory sync that renameio leaves out; a second user would forget it"},
+	{"github.com/theupdateframework/go-tuf/v2/metadata/updater", nil, []string{"signing/...", "server", "internal/sim"}, "its client has known defects; it serves as a second opinion in tests"},
+	{"github.com/theupdateframework/go-tuf/v2/metadata/fetcher", nil, []string{"signing/...", "server"}, "comes with the updater"},
+	{"github.com/theupdateframework/go-tuf/v2/metadata/config", nil, []string{"signing/...", "server"}, "comes with the updater"},
+	{"github.com/theupdateframework/go-tuf/v2/metadata/multirepo", nil, nil, "not used"},
+	{"github.com/theupdateframework/go-tuf/v2", []string{"signing/..."}, nil, "trust has one place"},
+	{"github.com/sigstore/sigstore", []string{"signing/..."}, nil, "keys and signatures have one place"},
+	{"github.com/gabstv/go-bsdiff", []string{"deltas/bsdiff40"}, nil, "it needs our checks and limits around it"},
+	{"github.com/klauspost/compress", []string{"deltas/decode", "deltas/diff"}, nil, "only the unprivileged process and the publisher decompress"},
+	{"github.com/pelletier/go-toml/v2", []string{"agent/config"}, nil, "the configuration is read in one place"},
+	{"github.com/coreos/go-systemd/v22", []string{"agent/control", "cmd/twinkeeld"}, nil, "only a service talks to its manager"},
+	{"github.com/prometheus/client_golang", []string{"server"}, nil, "a host has no metrics endpoint"},
+	{"github.com/spf13/cobra", []string{"cmd/..."}, nil, "libraries know nothing of command lines"},
+	{"github.com/spf13/pflag", []string{"cmd/..."}, nil, "comes with cobra"},
+	{"golang.org/x/term", []string{"cmd/..."}, nil, "only a command sits at a terminal"},
+	{"golang.org/x/sys/unix", []string{"partitions/...", "internal/durable", "agent/fetcher/...", "agent/writer", "agent/control", "agent/health", "cmd/..."}, nil, "system calls stay in the real implementations of seams"},
+	{"github.com/rogpeppe/go-internal", nil, everywhere, "scripts that test commands"},
+	{"pgregory.net/rapid", nil, everywhere, "properties over random histories"},
+}
+
+// closure says what a binary or a process must not hold, however far down.
+type closure struct {
+	name   string
+	roots  []string // packages of ours
+	never  []string // import path prefixes; ours begin with ./
+	direct []string // import path prefixes that no package of ours in the closure imports itself
+	why    string
+}
+
+var closures = []closure{
+	{
+		name:  "the writer process",
+		roots: []string{"agent", "agent/writer", "agent/control", "agent/config", "agent/health", "agent/policy", "agent/fetcher"},
+		never: []string{"net/http", "crypto/tls", "database/sql", "github.com/klauspost/", "github.com/gabstv/", "./deltas/diff", "./deltas/decode", "./deltas/bsdiff40", "./signing/publisher", "./server", "./agent/fetcher/serve"},
+		// go-tuf brings compress/gzip in through protobuf's registry of descriptors,
+		// which decompresses nothing that came from outside: tolerated below our own
+		// packages, never in them.
+		direct: []string{"compress/", "archive/zip"},
+		why:    "root has no network and no decoder, so that a hostile server meets neither with privileges",
+	},
+	{
+		name:  "the binaries on a host",
+		roots: []string{"cmd/twinkeel", "cmd/twinkeeld"},
+		never: []string{"database/sql", "github.com/gabstv/", "github.com/prometheus/", "./deltas/diff", "./deltas/bsdiff40", "./signing/publisher", "./server", "testing"},
+		why:   "a host holds no diff encoder, no signer and no server, and stays small",
+	},
+	{
+		name:  "the publisher's binary",
+		roots: []string{"cmd/twinkeel-server", "server"},
+		never: []string{"./agent", "./partitions", "./internal/sim", "testing"},
+		why:   "the wings meet only in the shared packages",
+	},
+}
+
+// banned are doors to the world outside. Everything but the files in doors takes
+// clock, disk, network and randomness as values.
+type ban struct {
+	path string
+	// names that are refused; empty: all of the package but the names in but.
+	names []string
+	but   []string
+	why   string
+}
+
+var bans = []ban{
+	{path: "time", names: []string{"Now", "Sleep", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick", "Since", "Until"}, why: "time belongs to the Clock"},
+	{path: "os", but: []string{"File", "FileMode", "FileInfo", "Signal", "ErrNotExist", "ErrExist", "ErrPermission", "ErrDeadlineExceeded"}, why: "files belong to Dir and Device"},
+	{path: "os/exec", why: "commands are run by the probes' runner and by the reboot function"},
+	{path: "os/signal", why: "only a command gets signals"},
+	{path: "syscall", why: "system calls stay in the real implementations of seams"},
+	{path: "golang.org/x/sys/unix", why: "system calls stay in the real implementations of seams"},
+	{path: "net", but: []string{"Conn", "Listener", "Addr", "Error", "ErrClosed"}, why: "the network belongs to Net"},
+	{path: "net/http", why: "the network belongs to Net"},
+	{path: "math/rand", why: "randomness is handed in"},
+	{path: "math/rand/v2", names: []string{"Int", "IntN", "Int64", "Int64N", "Uint32", "Uint64", "Float64", "N", "Perm", "Shuffle"}, why: "randomness is handed in; a seeded source is a value"},
+	{path: "crypto/rand", why: "randomness is handed in"},
+	{path: "path/filepath", names: []string{"Walk", "WalkDir", "Glob", "EvalSymlinks", "Abs"}, why: "they touch the disk"},
+	{path: "io/ioutil", why: "superseded"},
+	{path: "log", why: "slog, handed in"},
+	{path: "log/slog", names: []string{"Default", "SetDefault", "Debug", "Info", "Warn", "Error", "Log", "DebugContext", "InfoContext", "WarnContext", "ErrorContext"}, why: "a logger is handed in, never a global"},
+	{path: "fmt", names: []string{"Print", "Printf", "Println", "Scan", "Scanf", "Scanln"}, why: "only a command writes to the terminal, and it is handed the writer"},
+}
+
+// doors are the real implementations: path.Match patterns of files, or directories
+// with a final slash.
+var doors = []struct{ files, why string }{
+	{"internal/durable/os_linux.go", "the real Dir"},
+	{"partitions/*_linux.go", "the real devices"},
+	{"partitions/bootloader/*/*.go", "boot loaders' files"},
+	{"agent/fetcher/", "the protocol's sockets and the process behind them"},
+	{"agent/writer/", "assembles the real agent"},
+	{"agent/health/*.go", "runs probes"},
+	{"agent/control/", "the local socket"},
+	{"agent/config/*.go", "reads the configuration file"},
+	{"signing/publisher/", "key files and new keys"},
+	{"server/", "the repository directory and HTTP"},
+	{"cmd/", "a command is where the world begins"},
+	{"internal/vm/", "starts virtual machines"},
+}
+
+// Limits on size, in lines.
+const (
+	maxFile     = 400
+	maxTestFile = 800
+	maxFunc     = 80
+	maxTestFunc = 120
+)
