@@ -1,0 +1,59 @@
+# make build     the three commands, static, into bin/
+# make test      everything that decides whether a change is good: formatting, vet, and
+#                all tests under the race detector; installs the Debian packages they need
+# make demo      a real Debian, updated over A/B slots by the real agent (needs root)
+# make bench     the figures of docs/BENCHMARKS.md
+# make fuzz      every fuzz target for FUZZTIME
+# make campaign  the long random runs
+GO       ?= go
+FUZZTIME ?= 5s
+ROUNDS   ?= 20
+COMMANDS := twinkeel twinkeeld twinkeel-server
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+.PHONY: all build check lint test fuzz demo images images-check quickstart bench campaign clean
+all: build
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ $(COMMANDS:%=./cmd/%)
+
+check:
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+
+# The race detector needs a C compiler; nothing that is shipped does.
+test:
+	.ci/install test
+	$(MAKE) --no-print-directory check
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+# staticcheck is run at a fixed version without being a dependency.
+lint: check
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
+
+fuzz:
+	@.ci/fuzz $(FUZZTIME)
+
+demo: build images
+	$(GO) run ./examples/demo -bin bin -images .cache/demo/current -work .cache/demo/run
+
+images:
+	@.ci/install demo
+	@echo "Debian images:"
+	@mkdir -p .cache/demo && examples/demo/images.sh .cache/demo
+
+images-check: images
+	@examples/demo/images.sh --check .cache/demo
+
+quickstart: build
+	$(GO) run ./examples/quickstart -bin bin
+
+bench: build
+	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchmem ./...
+
+campaign:
+	CGO_ENABLED=1 TWINKEEL_CAMPAIGN=$(ROUNDS) $(GO) test -race -count=1 -timeout 6h ./... -rapid.checks=2000
+
+clean:
+	rm -rf bin .cache
