@@ -1,0 +1,175 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"slices"
+)
+
+// Disk is a block device with a volatile write cache. It implements
+// partitions.OpenDevice.
+type Disk struct {
+	w      *World
+	name   string
+	sector int // bytes that are written or not as one, unless they become garbage
+	align  int64
+	stable []byte // survives a power cut
+	view   []byte // what a reader sees
+	cache  []write
+	// guard, if set, is asked before a write; it records what must not be.
+	guard func(off int64, n int)
+}
+
+// write is one write since the last flush.
+type write struct {
+	off  int64
+	data []byte
+}
+
+// NewDisk adds a zeroed disk to the world. Reads and writes have to be multiples of
+// align bytes at multiples of align.
+func (w *World) NewDisk(name string, size int64, sector int, align int64) *Disk {
+	d := &Disk{w: w, name: name, sector: sector, align: align, stable: make([]byte, size), view: make([]byte, size)}
+	w.parts = append(w.parts, d)
+	return d
+}
+
+// Size implements partitions.Device.
+func (d *Disk) Size() int64 { return int64(len(d.view)) }
+
+// check refuses a range that is out of bounds or not aligned.
+func (d *Disk) check(what string, off int64, n int) error {
+	switch {
+	case off < 0 || off > d.Size() || int64(n) > d.Size()-off:
+		return fmt.Errorf("%s %s: %d bytes at %d reach past its %d bytes", what, d.name, n, off, d.Size())
+	case off%d.align != 0 || int64(n)%d.align != 0:
+		return fmt.Errorf("%s %s: %d bytes at %d: want multiples of %d", what, d.name, n, off, d.align)
+	}
+	return nil
+}
+
+// ReadAt implements io.ReaderAt.
+func (d *Disk) ReadAt(b []byte, off int64) (int, error) {
+	if err := d.w.call("read %s %d+%d", d.name, off, len(b)); err != nil {
+		return 0, err
+	}
+	if err := d.check("read", off, len(b)); err != nil {
+		if off >= 0 && off >= d.Size() {
+			return 0, io.EOF
+		}
+		return 0, err
+	}
+	return copy(b, d.view[off:]), nil
+}
+
+// WriteAt implements io.WriterAt. A write that fails may have written its beginning.
+func (d *Disk) WriteAt(b []byte, off int64) (int, error) {
+	if err := d.check("write", off, len(b)); err != nil {
+		return 0, err
+	}
+	if d.guard != nil && !d.w.dead {
+		d.guard(off, len(b))
+	}
+	n, err := len(b), d.w.effect("write %s %d+%d", d.name, off, len(b))
+	if err != nil {
+		n = d.w.rng.IntN(len(b)+1) / d.sector * d.sector
+	}
+	if n > 0 {
+		d.cache = append(d.cache, write{off, slices.Clone(b[:n])})
+		copy(d.view[off:], b[:n])
+	}
+	return n, err
+}
+
+// Flush implements partitions.Device. A flush that fails leaves what was cached
+// unknown, and clean: a second flush that succeeds proves nothing, as on Linux.
+func (d *Disk) Flush() error {
+	if err := d.w.effect("flush %s", d.name); err != nil {
+		d.crash(Mixed)
+		return err
+	}
+	if d.w.Profile == Lying && d.w.chance(100) {
+		d.w.note("flush %s lies", d.name)
+		return nil
+	}
+	d.settle()
+	return nil
+}
+
+// Close implements io.Closer. It flushes nothing.
+func (d *Disk) Close() error { return nil }
+
+// Fill makes b the durable content from the start, as a factory does.
+func (d *Disk) Fill(b []byte) {
+	copy(d.stable, b)
+	copy(d.view, b)
+}
+
+// Bytes returns the content as a reader sees it.
+func (d *Disk) Bytes() []byte { return d.view }
+
+// Stable returns the content that would survive if the cache were lost.
+func (d *Disk) Stable() []byte { return d.stable }
+
+// Rot flips a bit of the medium.
+func (d *Disk) Rot(off int64) {
+	d.stable[off] ^= 0x10
+	d.view[off] ^= 0x10
+}
+
+func (d *Disk) releaseLock() {}
+
+func (d *Disk) settle() {
+	for _, c := range d.cache {
+		copy(d.stable[c.off:], c.data)
+	}
+	d.cache = nil
+}
+
+func (d *Disk) crash(fate Fate) {
+	switch fate {
+	case Kept:
+		d.settle()
+	case Mixed:
+		d.mix()
+	}
+	for _, c := range d.cache {
+		end := c.off + int64(len(c.data))
+		copy(d.view[c.off:end], d.stable[c.off:end])
+	}
+	d.cache = nil
+}
+
+// mix lets any part of the cache arrive, in any order.
+func (d *Disk) mix() {
+	order := d.w.rng.Perm(len(d.cache))
+	if d.w.chance(2) {
+		slices.Sort(order)
+	}
+	for _, i := range order {
+		c := d.cache[i]
+		switch d.w.rng.IntN(4) {
+		case 0: // lost
+		case 1: // arrived
+			copy(d.stable[c.off:], c.data)
+		default: // torn
+			d.tear(c)
+		}
+	}
+}
+
+// tear lets each sector of a write arrive or not; one of eight becomes garbage.
+func (d *Disk) tear(c write) {
+	for at := 0; at < len(c.data); {
+		// Sectors are aligned to the disk, not to the write.
+		n := min(d.sector-int(c.off+int64(at))%d.sector, len(c.data)-at)
+		where := d.stable[c.off+int64(at):][:n]
+		switch d.w.rng.IntN(8) {
+		case 0:
+			d.w.scramble(where)
+		case 1, 2, 3:
+			copy(where, c.data[at:])
+		}
+		at += n
+	}
+}

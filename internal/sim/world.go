@@ -1,0 +1,232 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// ErrInjected is the fault that a World injects; in the chain of the error that the
+// agent gets.
+var ErrInjected = errors.New("injected fault")
+
+// Fate is what becomes of everything that was written but not flushed when the power
+// goes.
+type Fate int
+
+// The fates.
+const (
+	Lost  Fate = iota // nothing of it arrived
+	Kept              // all of it arrived
+	Mixed             // any part of it in any order, sectors torn or garbage, by the seed
+)
+
+// String names the fate.
+func (f Fate) String() string { return [...]string{"lost", "kept", "mixed"}[f] }
+
+// Profile is how far a file system may reorder what was not synced.
+type Profile int
+
+// The profiles.
+const (
+	Weak    Profile = iota // name operations before a directory sync survive in any subset
+	Ordered                // name operations survive as a prefix
+	Lying                  // as Weak, and one sync of a hundred does nothing
+)
+
+// End is how a run on the machine ended.
+type End int
+
+// The ends.
+const (
+	Returned End = iota // it came to its end
+	Rebooted            // it asked for a reboot
+	PowerCut            // the power went
+	Killed              // the process was killed; the machine goes on in the same boot
+)
+
+// String names the end.
+func (e End) String() string { return [...]string{"returned", "rebooted", "power cut", "killed"}[e] }
+
+// ending is the value that unwinds the agent out of a run.
+type ending struct{ end End }
+
+// part is something whose content a crash changes.
+type part interface {
+	crash(Fate)   // the power went
+	settle()      // a clean shutdown: all that is cached arrives
+	releaseLock() // its holder is gone
+}
+
+// World is what lies outside the agent's process: time, faults and the account of
+// effects. It is used from one goroutine.
+type World struct {
+	Fate    Fate    // of what is not flushed at a cut
+	Profile Profile // of every directory
+
+	now     time.Time
+	rng     *rand.Rand
+	effects int // changes to the world so far
+	calls   int // calls of any kind so far
+	cutAt   int // the effect before which the run ends; 0: none
+	cutAs   End
+	failAt  int // the call that fails; 0: none
+	running bool
+	dead    bool // the run was ended; whatever still unwinds has no effect
+	parts   []part
+	trace   []string
+	broken  []string
+}
+
+// NewWorld returns a world whose clock shows start.
+func NewWorld(seed uint64, start time.Time) *World {
+	return &World{now: start, rng: rand.New(rand.NewPCG(seed, 0x7477696e6b65656c))}
+}
+
+// CutAt ends a run before the n-th effect from now, counted from 1, as a power cut or
+// as a kill. It holds until it has happened once.
+func (w *World) CutAt(n int, as End) { w.cutAt, w.cutAs = w.effects+n, as }
+
+// FailAt makes the n-th call from now, counted from 1, return ErrInjected.
+func (w *World) FailAt(n int) { w.failAt = w.calls + n }
+
+// Calm takes back faults that have not happened yet.
+func (w *World) Calm() { w.cutAt, w.failAt = 0, 0 }
+
+// Effects is the number of changes made to the world so far.
+func (w *World) Effects() int { return w.effects }
+
+// Calls is the number of calls made to the world so far; effects are calls, too.
+func (w *World) Calls() int { return w.calls }
+
+// Trace lists what was done, oldest first.
+func (w *World) Trace() []string { return w.trace }
+
+// Broken lists the laws that were broken so far.
+func (w *World) Broken() []string { return w.broken }
+
+// Break records that a law was broken.
+func (w *World) Break(format string, args ...any) {
+	w.broken = append(w.broken, fmt.Sprintf(format, args...))
+}
+
+// Run carries out f as a process on the machine and returns how it ended. A power cut
+// is applied to all parts before Run returns; so is the flush of an orderly reboot.
+func (w *World) Run(f func()) (end End) {
+	w.running, w.dead = true, false
+	defer func() {
+		w.running, w.dead = false, false
+		switch r := recover().(type) {
+		case nil:
+		case ending:
+			end = r.end
+		default:
+			panic(r)
+		}
+		for _, p := range w.parts {
+			p.releaseLock()
+			switch end {
+			case PowerCut:
+				p.crash(w.Fate)
+			case Rebooted:
+				p.settle()
+			}
+		}
+	}()
+	f()
+	if w.dead {
+		// Somebody on the way up recovered the panic. The world has stopped anyway.
+		panic(ending{w.cutAs})
+	}
+	return Returned
+}
+
+// Reboot is the agent's reboot function: it never returns.
+func (w *World) Reboot(context.Context) error {
+	if err := w.effect("reboot"); err != nil {
+		return err
+	}
+	w.dead, w.cutAs = true, Rebooted
+	panic(ending{Rebooted})
+}
+
+// effect is one change to the world. It ends the run if this is where the power goes,
+// and returns an error if this is the call that fails; only if it returns nil the
+// change is to be made.
+func (w *World) effect(format string, args ...any) error {
+	w.effects++
+	what := fmt.Sprintf(format, args...)
+	if w.dead {
+		panic(ending{w.cutAs})
+	}
+	if w.running && w.cutAt == w.effects {
+		w.note("%s before %s", w.cutAs, what)
+		w.dead, w.cutAt = true, 0
+		panic(ending{w.cutAs})
+	}
+	return w.call("%s", what)
+}
+
+// call is one call of the world outside that changes nothing. A dead world answers
+// nothing more, whatever of the process still unwinds.
+func (w *World) call(format string, args ...any) error {
+	if w.dead {
+		panic(ending{w.cutAs})
+	}
+	w.calls++
+	what := fmt.Sprintf(format, args...)
+	w.note("%s", what)
+	if w.failAt == w.calls {
+		w.failAt = 0
+		w.note("%s fails", what)
+		return fmt.Errorf("%s: %w", what, ErrInjected)
+	}
+	return nil
+}
+
+// maxTrace bounds the trace: the last steps are the ones that explain a failure.
+const maxTrace = 4000
+
+func (w *World) note(format string, args ...any) {
+	if len(w.trace) >= maxTrace {
+		w.trace = append(w.trace[:0], w.trace[maxTrace/2:]...)
+	}
+	w.trace = append(w.trace, fmt.Sprintf("%5d ", w.effects)+fmt.Sprintf(format, args...))
+}
+
+// chance is true with probability 1/n.
+func (w *World) chance(n int) bool { return w.rng.IntN(n) == 0 }
+
+// scramble fills b with bytes that nobody wrote.
+func (w *World) scramble(b []byte) {
+	for i := range b {
+		b[i] = byte(w.rng.Uint32())
+	}
+}
+
+// Clock is the world's time as the agent's clock. Sleep takes no time but the world's.
+type Clock struct{ w *World }
+
+// Clock returns the machine's clock.
+func (w *World) Clock() Clock { return Clock{w} }
+
+// Now implements agent.Clock. Each look takes a millisecond, so that waiting in a loop
+// comes to an end.
+func (c Clock) Now() time.Time {
+	c.w.now = c.w.now.Add(time.Millisecond)
+	return c.w.now
+}
+
+// Sleep implements agent.Clock.
+func (c Clock) Sleep(ctx context.Context, d time.Duration) error {
+	if c.w.dead {
+		panic(ending{c.w.cutAs})
+	}
+	c.w.now = c.w.now.Add(max(d, time.Millisecond))
+	return ctx.Err()
+}
+
+// SetTime sets the clock, as a dead battery or a bad time server would.
+func (w *World) SetTime(t time.Time) { w.now = t }
