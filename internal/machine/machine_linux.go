@@ -1,0 +1,174 @@
+package machine
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// System is what runs in a slot beside the agent.
+type System interface {
+	// Start brings up what the slot, "a" or "b", holds; stop takes it down again.
+	Start(ctx context.Context, slot string) (stop func() error, err error)
+}
+
+// Machine is a computer with a power switch. Its fields are set before Run.
+type Machine struct {
+	Dir    string                                // for its own small files; exists
+	Loader func(context.Context) (string, error) // the firmware: picks a slot and counts the trial
+	System System                                // nil: nothing but the agent
+	Agent  []string                              // command of the agent
+	Log    *os.File                              // output of the agent
+	Booted func(Boot)                            // called at each boot, before the agent runs; may be nil
+
+	requests chan request
+	meter    meter
+}
+
+// Boot is one start of a Machine.
+type Boot struct {
+	Number int // from 1
+	Slot   string
+	Cut    bool // the boot before ended by a power cut
+}
+
+// request is something that happens to a running machine from outside; done is closed
+// once it has.
+type request struct {
+	what event
+	done chan struct{}
+}
+
+type event int
+
+const (
+	reboot    event = iota // the agent's reboot command ran
+	cut                    // the power is gone
+	stopAgent              // the agent is stopped; the machine stays up
+)
+
+// RebootCommand is what the agent's configuration names as its reboot command.
+func (m *Machine) RebootCommand() []string {
+	return []string{"sh", "-c", `echo reboot >"$0"`, m.wire()}
+}
+
+// wire is the FIFO between the reboot command and the power switch.
+func (m *Machine) wire() string { return filepath.Join(m.Dir, "power") }
+
+// Prepare makes what RebootCommand needs. It is called once, before Run.
+func (m *Machine) Prepare() error {
+	m.requests = make(chan request)
+	if err := os.Remove(m.wire()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("power switch: %w", err)
+	}
+	if err := syscall.Mkfifo(m.wire(), 0o600); err != nil {
+		return fmt.Errorf("power switch: %w", err)
+	}
+	return nil
+}
+
+// Run powers the machine on and lets it run, through all its reboots, until ctx ends.
+// An agent that ends unasked is an error.
+func (m *Machine) Run(ctx context.Context) error {
+	// Opened for writing too, so that it does not end with each writer.
+	wire, err := os.OpenFile(m.wire(), os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("power switch: %w", err)
+	}
+	var reader sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	reader.Go(func() {
+		for lines := bufio.NewScanner(wire); lines.Scan(); {
+			m.send(ctx, reboot)
+		}
+	})
+	defer reader.Wait()
+	defer wire.Close()
+	defer cancel()
+
+	b := Boot{}
+	for ctx.Err() == nil {
+		b.Number++
+		if b.Cut, err = m.boot(ctx, b); err != nil {
+			return fmt.Errorf("boot %d: %w", b.Number, err)
+		}
+	}
+	return nil
+}
+
+// PowerCut takes the power away: every process dies at once. The machine then starts
+// again, as one does when the power is back.
+func (m *Machine) PowerCut(ctx context.Context) { m.send(ctx, cut) }
+
+// StopAgent stops the agent and returns when it is gone; the machine stays up until
+// the next reboot.
+func (m *Machine) StopAgent(ctx context.Context) { m.send(ctx, stopAgent) }
+
+func (m *Machine) send(ctx context.Context, what event) {
+	r := request{what, make(chan struct{})}
+	select {
+	case m.requests <- r:
+		<-r.done
+	case <-ctx.Done():
+	}
+}
+
+// boot is one life of the machine, from power-on to reboot or cut.
+func (m *Machine) boot(ctx context.Context, b Boot) (wasCut bool, err error) {
+	if b.Slot, err = m.Loader(ctx); err != nil {
+		return false, fmt.Errorf("boot loader: %w", err)
+	}
+	if m.System != nil {
+		stop, err := m.System.Start(ctx, b.Slot)
+		if err != nil {
+			return false, err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	if m.Booted != nil {
+		m.Booted(b)
+	}
+	agent, err := start(m.Agent, m.Log, "")
+	if err != nil {
+		return false, fmt.Errorf("agent: %w", err)
+	}
+	defer agent.kill()
+	return m.live(ctx, agent)
+}
+
+// live waits for what ends a boot.
+func (m *Machine) live(ctx context.Context, agent *process) (wasCut bool, err error) {
+	sample := time.NewTicker(100 * time.Millisecond)
+	defer sample.Stop()
+	defer m.meter.settle()
+	unasked := agent.ended
+	for {
+		select {
+		case <-sample.C:
+			m.meter.sample(agent.pid())
+		case <-unasked:
+			return false, fmt.Errorf("agent ended unasked: %s", agent.cmd.ProcessState)
+		case r := <-m.requests:
+			m.meter.sample(agent.pid())
+			if r.what == cut {
+				agent.kill()
+			} else {
+				agent.terminate()
+				unasked = nil
+			}
+			close(r.done)
+			if r.what != stopAgent {
+				return r.what == cut, nil
+			}
+		case <-ctx.Done():
+			agent.terminate()
+			return false, nil
+		}
+	}
+}
