@@ -1,0 +1,180 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/deltas"
+	"github.com/twinkeel/twinkeel/deltas/decode"
+)
+
+// NetFault is something that a server, the way to it, or a fetcher in wrong hands does.
+type NetFault int
+
+// The faults of one answer.
+const (
+	NoFault  NetFault = iota
+	Drop              // no connection
+	Truncate          // the second half is missing
+	Flip              // one bit is wrong
+	Stall             // nothing comes for ten minutes, then the connection ends
+	Replay            // the file as the first repository had it
+	Endless           // as many bytes as are allowed, of noise
+	Page              // an HTML page, with success
+	Gone              // there is no such file
+	netFaults
+)
+
+// String names the fault.
+func (f NetFault) String() string {
+	return [...]string{"none", "drop", "truncate", "flip", "stall", "replay", "endless", "page", "gone"}[f]
+}
+
+// NetFaults lists all faults.
+func NetFaults() []NetFault {
+	var all []NetFault
+	for f := Drop; f < netFaults; f++ {
+		all = append(all, f)
+	}
+	return all
+}
+
+// Net serves a static repository from memory and decodes with the real decoder. It
+// implements agent.Net.
+type Net struct {
+	// Fault, if set, chooses what goes wrong with the n-th request, counted from 1.
+	// Decodings are requests, too; their path is "decode".
+	Fault func(n int, path string) NetFault
+	// Reached, if set, answers network probes.
+	Reached func(agent.Probe) error
+
+	w        *World
+	files    map[string][]byte
+	first    map[string][]byte // the repository as it was first served
+	requests int
+	served   int64
+}
+
+// NewNet returns a network without a repository.
+func (w *World) NewNet() *Net { return &Net{w: w} }
+
+// Serve replaces the repository: path to content, as on a static file server.
+func (n *Net) Serve(files map[string][]byte) {
+	if n.first == nil {
+		n.first = files
+	}
+	n.files = files
+}
+
+// Requests is the number of requests so far.
+func (n *Net) Requests() int { return n.requests }
+
+// Served is the number of bytes sent so far.
+func (n *Net) Served() int64 { return n.served }
+
+// unavailable is an error that says nothing about the content.
+func unavailable(path, why string) error {
+	return fmt.Errorf("get %s: %s: %w", path, why, agent.ErrUnavailable)
+}
+
+// Get implements agent.Net.
+func (n *Net) Get(ctx context.Context, path string, offset, limit int64) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := n.w.call("get %s from %d", path, offset); err != nil {
+		return nil, fmt.Errorf("%w: %w", agent.ErrUnavailable, err)
+	}
+	fault := n.fault(path)
+	files := n.files
+	switch fault {
+	case Drop:
+		return nil, unavailable(path, "connection refused")
+	case Stall:
+		n.w.now = n.w.now.Add(10 * time.Minute)
+		return nil, unavailable(path, "too slow")
+	case Endless:
+		noise := make([]byte, min(limit, 1<<20))
+		n.w.scramble(noise[:min(len(noise), 4096)])
+		return noise, nil
+	case Page:
+		return []byte("<html><body>Please log in to this network</body></html>")[:min(limit, 40)], nil
+	case Replay:
+		files = n.first
+	}
+	b, ok := files[path]
+	if !ok || fault == Gone {
+		return nil, fmt.Errorf("get %s: %w", path, fs.ErrNotExist)
+	}
+	if offset < 0 || offset > int64(len(b)) {
+		return nil, fmt.Errorf("get %s: offset %d is past its %d bytes", path, offset, len(b))
+	}
+	b = slices.Clone(b[offset:][:min(limit, int64(len(b))-offset)])
+	n.served += int64(len(b))
+	return n.spoil(fault, b), nil
+}
+
+// fault chooses what goes wrong with this request.
+func (n *Net) fault(path string) NetFault {
+	n.requests++
+	if n.Fault == nil {
+		return NoFault
+	}
+	f := n.Fault(n.requests, path)
+	if f != NoFault {
+		n.w.note("%s: %s", path, f)
+	}
+	return f
+}
+
+func (n *Net) spoil(f NetFault, b []byte) []byte {
+	switch {
+	case f == Truncate:
+		return b[:len(b)/2]
+	case f == Flip && len(b) > 0:
+		b[n.w.rng.IntN(len(b))] ^= 1 << n.w.rng.IntN(8)
+	}
+	return b
+}
+
+// Decode implements agent.Net. A faulty answer is what a fetcher that was taken over
+// may send.
+func (n *Net) Decode(ctx context.Context, payload []byte, s deltas.Segment, base io.ReaderAt) (io.ReadCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := n.w.call("decode %d bytes for %d+%d", len(payload), s.Offset, s.Length); err != nil {
+		return nil, err
+	}
+	fault := n.fault("decode")
+	var plan bytes.Buffer
+	if err := decode.Decode(payload, s, base, &plan); err != nil {
+		return nil, err
+	}
+	switch fault {
+	case Drop, Stall, Gone:
+		return nil, unavailable("decode", "the fetcher has died")
+	case Endless, Page:
+		noise := make([]byte, plan.Len()+4096)
+		n.w.scramble(noise)
+		return io.NopCloser(bytes.NewReader(noise)), nil
+	}
+	return io.NopCloser(bytes.NewReader(n.spoil(fault, plan.Bytes()))), nil
+}
+
+// Probe implements agent.Net.
+func (n *Net) Probe(ctx context.Context, p agent.Probe) error {
+	if err := n.w.call("probe %s", p.Name); err != nil {
+		return err
+	}
+	if n.Reached == nil {
+		return nil
+	}
+	return n.Reached(p)
+}
