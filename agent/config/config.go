@@ -1,0 +1,82 @@
+package config
+
+import (
+	"time"
+
+	"github.com/twinkeel/twinkeel/agent/health"
+	"github.com/twinkeel/twinkeel/agent/policy"
+	"github.com/twinkeel/twinkeel/partitions"
+)
+
+// DefaultPath is where a host has its configuration.
+const DefaultPath = "/etc/twinkeel/twinkeel.toml"
+
+// Config is the configuration of one host. Source of the format: docs/OPERATIONS.md.
+type Config struct {
+	Server     string   // base URL of the repository, https or http, without a final slash
+	Channel    string   // which releases are offered
+	Compatible string   // which machines a release has to be made for
+	State      string   // state directory, on the data partition
+	Root       string   // file with the factory's trust root
+	Labels     []string // of this host, for a fleet's operator
+	Rollout    string   // policy.RolloutDirective or policy.RolloutAll
+	Fleet      string   // whose directive counts; default: the channel's name
+	HostID     string   // places the host in a rollout; default: derived from the machine id
+	Proxy      string   // URL of a proxy, or "" for none
+	CA         string   // PEM file with the authorities of the server's certificate, or "" for the system's
+	Fetcher    string   // "spawn", or the socket of a running fetcher
+	Socket     string   // of the daemon, for the operator's command
+
+	Slots  [2]map[string]string // image name → partition, by partitions.Slot
+	Boot   Boot
+	Poll   Poll
+	Update Update
+	Health Health
+}
+
+// FetcherSpawn makes the agent start its own fetcher.
+const FetcherSpawn = "spawn"
+
+// Boot is [boot].
+type Boot struct {
+	Loader string   // name of a boot loader backend, or "auto"
+	Path   string   // where that backend keeps its record; "" for its usual place
+	Tries  uint8    // trial boots of a new release
+	Reboot []string // command that asks for a reboot
+}
+
+// Poll is [poll].
+type Poll struct {
+	Interval time.Duration // mean time between two polls, unless the directive says another
+}
+
+// Update is [update].
+type Update struct {
+	Windows   policy.Windows // in local time; none: always
+	Bandwidth int64          // bytes per second while downloading; 0: not limited
+}
+
+// Health is [health].
+type Health struct {
+	Deadline time.Duration // for required probes to become good in a trial
+	Soak     time.Duration // for which they then stay good
+	Probes   []health.Probe
+}
+
+// Default returns the configuration of a file that says nothing.
+func Default() *Config {
+	return &Config{
+		State:   "/var/lib/twinkeel",
+		Root:    "/etc/twinkeel/root.json",
+		Rollout: policy.RolloutDirective,
+		Fetcher: FetcherSpawn,
+		Socket:  "/run/twinkeel/twinkeel.sock",
+		Slots:   [2]map[string]string{{}, {}},
+		Boot:    Boot{Loader: "auto", Tries: 3, Reboot: []string{"systemctl", "reboot"}},
+		Poll:    Poll{Interval: 30 * time.Minute},
+		Health:  Health{Deadline: 10 * time.Minute, Soak: 2 * time.Minute},
+	}
+}
+
+// Images returns the names of the images that a slot has partitions for, sorted.
+func (c *Config) Images() []string { return sortedKeys(c.Slots[partitions.A]) }
