@@ -1,0 +1,208 @@
+package publisher
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// maxKeyFile bounds a key file, in bytes.
+const maxKeyFile = 64 << 10
+
+// Passphrase returns the passphrase of encrypted keys; a Ring asks it once.
+type Passphrase func() ([]byte, error)
+
+// Ring finds private keys by key id. A directory of keys holds pairs: NAME.pub, which
+// tells the id without a passphrase, and NAME.pem. A NAME.pub alone is a key that is
+// known but kept elsewhere.
+type Ring struct {
+	passphrase Passphrase
+	known      map[string]reference
+	opened     map[string]*PrivateKey
+	asked      bool
+	pass       []byte
+	passErr    error
+}
+
+// reference says where a key is kept: a string, so that a scheme such as NAME://KEY can
+// name a key that lives in a device.
+type reference struct {
+	name, location string
+}
+
+// OpenRing looks through directories of keys; one that does not exist is an empty one.
+// No private key is opened yet.
+func OpenRing(passphrase Passphrase, dirs ...string) (*Ring, error) {
+	r := &Ring{passphrase: passphrase, known: map[string]reference{}, opened: map[string]*PrivateKey{}}
+	for _, dir := range dirs {
+		names, err := filepath.Glob(filepath.Join(dir, "*.pub"))
+		if err != nil {
+			return nil, fmt.Errorf("open keys %s: %w", dir, err)
+		}
+		for _, pub := range names {
+			private := strings.TrimSuffix(pub, ".pub") + ".pem"
+			if _, err := os.Stat(private); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			key, err := ReadPublic(pub)
+			if err != nil {
+				return nil, err
+			}
+			name := strings.TrimSuffix(filepath.Base(pub), ".pub")
+			r.known[key.ID] = reference{name: name, location: private}
+		}
+	}
+	return r, nil
+}
+
+// Add puts the private key in the file at path into the ring, and opens it.
+func (r *Ring) Add(path string) (*PrivateKey, error) {
+	key, err := r.open(path)
+	if err != nil {
+		return nil, err
+	}
+	name := strings.TrimSuffix(filepath.Base(path), ".pem")
+	r.known[key.Public.ID] = reference{name: name, location: path}
+	r.opened[key.Public.ID] = key
+	return key, nil
+}
+
+// Has reports whether the key with this id is present.
+func (r *Ring) Has(id string) bool { _, ok := r.known[id]; return ok }
+
+// Key opens the key with this id. A key that is not present is fs.ErrNotExist.
+func (r *Ring) Key(id string) (*PrivateKey, error) {
+	if k := r.opened[id]; k != nil {
+		return k, nil
+	}
+	ref, ok := r.known[id]
+	if !ok {
+		return nil, fmt.Errorf("key %.12s: %w", id, fs.ErrNotExist)
+	}
+	key, err := r.open(ref.location)
+	if err != nil {
+		return nil, err
+	}
+	if key.Public.ID != id {
+		return nil, fmt.Errorf("key %s: its .pub file belongs to another key", ref.location)
+	}
+	r.opened[id] = key
+	return key, nil
+}
+
+func (r *Ring) open(location string) (*PrivateKey, error) {
+	b, err := readSmall(location)
+	if err != nil {
+		return nil, fmt.Errorf("open key: %w", err)
+	}
+	key, err := ParsePrivate(b, r.ask)
+	if err != nil {
+		return nil, fmt.Errorf("open key %s: %w", location, err)
+	}
+	return key, nil
+}
+
+func (r *Ring) ask() ([]byte, error) {
+	if !r.asked {
+		r.asked = true
+		if r.passphrase == nil {
+			r.passErr = errors.New("a passphrase is needed")
+		} else {
+			r.pass, r.passErr = r.passphrase()
+		}
+	}
+	return r.pass, r.passErr
+}
+
+// ReadPublic reads a public key file.
+func ReadPublic(path string) (PublicKey, error) {
+	b, err := readSmall(path)
+	if err != nil {
+		return PublicKey{}, fmt.Errorf("read key: %w", err)
+	}
+	key, err := ParsePublic(b)
+	if err != nil {
+		return PublicKey{}, fmt.Errorf("read key %s: %w", path, err)
+	}
+	return key, nil
+}
+
+func readSmall(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if st.Size() > maxKeyFile {
+		return nil, fmt.Errorf("%s: got %d bytes, want at most %d", path, st.Size(), maxKeyFile)
+	}
+	return os.ReadFile(path)
+}
+
+// SaveKey writes NAME.pem (mode 0600) and NAME.pub into dir, durably, and refuses to
+// replace a key that is there. passphrase nil keeps the key in the clear.
+func SaveKey(dir, name string, key *PrivateKey, passphrase []byte) error {
+	private, err := key.Encode(passphrase)
+	if err != nil {
+		return err
+	}
+	public, err := key.Public.PEM()
+	if err != nil {
+		return fmt.Errorf("save key %s: %w", name, err)
+	}
+	// The private half first: a .pub without .pem would read as "kept elsewhere".
+	if err := writeNew(filepath.Join(dir, name+".pem"), private, 0o600); err != nil {
+		return fmt.Errorf("save key: %w", err)
+	}
+	if err := writeNew(filepath.Join(dir, name+".pub"), public, 0o644); err != nil {
+		return fmt.Errorf("save key: %w", err)
+	}
+	return nil
+}
+
+func writeNew(path string, b []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// signPresent signs with every key of ids that is present, and reports those that are present
+// but locked. Keys sign in the order of their ids, so that the result does not depend on
+// the order in which a file system lists them.
+func signPresent(r *Ring, ids []string, sign func(*PrivateKey) error) (locked []string, err error) {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		if !r.Has(id) {
+			continue
+		}
+		key, err := r.Key(id)
+		if errors.Is(err, ErrPassphrase) || r.passErr != nil && err != nil {
+			locked = append(locked, r.known[id].name)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := sign(key); err != nil {
+			return nil, err
+		}
+	}
+	return locked, nil
+}
