@@ -122,6 +122,12 @@ func small(t *tree) (found []string) {
 }
 
 func noState(t *tree) (found []string) {
+	written := map[string]bool{} // package and name
+	for _, f := range t.files {
+		if !f.test {
+			writes(f, written)
+		}
+	}
 	for _, f := range t.files {
 		if f.test {
 			continue
@@ -138,6 +144,9 @@ func noState(t *tree) (found []string) {
 				}
 				for _, s := range d.Specs {
 					v := s.(*ast.ValueSpec)
+					if written[f.pkg+"."+v.Names[0].Name] {
+						found = append(found, fmt.Sprintf("%s: variable %s is written to", t.at(v), v.Names[0].Name))
+					}
 					if !fixed(f, d, v) {
 						found = append(found, fmt.Sprintf("%s: variable %s is neither an error, a table, a pattern nor embedded", t.at(v), v.Names[0].Name))
 					}
@@ -146,6 +155,84 @@ func noState(t *tree) (found []string) {
 		}
 	}
 	return found
+}
+
+// writes notes the package-level names that a file's functions assign to.
+func writes(f *file, written map[string]bool) {
+	for _, d := range f.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		local := locals(fn)
+		note := func(e ast.Expr) {
+			if name := rootName(e); name != "" && !local[name] {
+				written[f.pkg+"."+name] = true
+			}
+		}
+		ast.Inspect(fn, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.AssignStmt:
+				if n.Tok != token.DEFINE {
+					for _, e := range n.Lhs {
+						note(e)
+					}
+				}
+			case *ast.IncDecStmt:
+				note(n.X)
+			}
+			return true
+		})
+	}
+}
+
+// rootName is the variable at the bottom of x.y[z].
+func rootName(e ast.Expr) string {
+	for {
+		switch x := e.(type) {
+		case *ast.IndexExpr:
+			e = x.X
+		case *ast.SelectorExpr:
+			e = x.X
+		case *ast.ParenExpr:
+			e = x.X
+		case *ast.Ident:
+			return x.Name
+		default:
+			return ""
+		}
+	}
+}
+
+// locals are all names that a function declares, wherever in it.
+func locals(fn *ast.FuncDecl) map[string]bool {
+	names := map[string]bool{}
+	ast.Inspect(fn, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Field:
+			for _, i := range n.Names {
+				names[i.Name] = true
+			}
+		case *ast.ValueSpec:
+			for _, i := range n.Names {
+				names[i.Name] = true
+			}
+		case *ast.AssignStmt:
+			if n.Tok == token.DEFINE {
+				for _, e := range n.Lhs {
+					names[rootName(e)] = true
+				}
+			}
+		case *ast.RangeStmt:
+			for _, e := range []ast.Expr{n.Key, n.Value} {
+				if e != nil && n.Tok == token.DEFINE {
+					names[rootName(e)] = true
+				}
+			}
+		}
+		return true
+	})
+	return names
 }
 
 // constructors make values that stay as they are.
@@ -189,6 +276,10 @@ func fixedValue(e ast.Expr) bool {
 		return e.Op == token.AND && fixedValue(e.X)
 	case *ast.CallExpr:
 		switch fun := e.Fun.(type) {
+		case *ast.FuncLit: // works a table out
+			return true
+		case *ast.Ident:
+			return fun.Name != "make" && fun.Name != "new" && len(e.Args) > 0
 		case *ast.SelectorExpr:
 			x, ok := fun.X.(*ast.Ident)
 			if !ok {
@@ -261,6 +352,9 @@ func exportedSpecs(d *ast.GenDecl, report func(string, ast.Node)) {
 			if s.Type != nil {
 				report("value", s.Type)
 				continue
+			}
+			if d.Tok == token.CONST {
+				continue // takes over a number or a string, not a type
 			}
 			for _, v := range s.Values {
 				report("value", v)
