@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,23 +23,37 @@ const Alignment = 1 << 20
 
 const sectorSize = 512
 
-// Disk is an image file whose partitions are loop devices.
+// Disk is an image file that the kernel sees as a disk with partitions.
 type Disk struct {
-	loops map[string]*os.File
+	loop  *os.File
+	parts map[string]part
 }
 
-// CreateDisk makes the sparse file path with a GPT of parts and attaches each of them
-// to a loop device; the kernel need not know partition tables. The devices go away
-// with Close, or when the process and all who opened them end. It needs root and sgdisk.
+type part struct {
+	device string
+	guid   string
+}
+
+// CreateDisk makes the sparse file path with a GPT of parts and attaches it to a loop
+// device, with a device for each partition even if the kernel reads no such tables.
+// They go away with Close, or when the process and all who opened them end. It needs
+// root, sgdisk and partx.
 func CreateDisk(ctx context.Context, path string, parts []Partition) (*Disk, error) {
+	d := &Disk{parts: make(map[string]part)}
 	args := []string{"--clear"}
 	at := int64(Alignment)
 	for i, p := range parts {
 		if p.Size <= 0 || p.Size%Alignment != 0 {
 			return nil, fmt.Errorf("partition %s: got %d bytes, want a multiple of %d", p.Name, p.Size, Alignment)
 		}
+		guid, err := newGUID()
+		if err != nil {
+			return nil, fmt.Errorf("partition %s: %w", p.Name, err)
+		}
 		n := strconv.Itoa(i + 1)
-		args = append(args, fmt.Sprintf("--new=%s:%d:%d", n, at/sectorSize, (at+p.Size)/sectorSize-1), "--change-name="+n+":"+p.Name)
+		args = append(args, fmt.Sprintf("--new=%s:%d:%d", n, at/sectorSize, (at+p.Size)/sectorSize-1),
+			"--change-name="+n+":"+p.Name, "--partition-guid="+n+":"+guid)
+		d.parts[p.Name] = part{"p" + n, guid}
 		at += p.Size
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -53,67 +67,61 @@ func CreateDisk(ctx context.Context, path string, parts []Partition) (*Disk, err
 	if err := f.Truncate(at + Alignment); err != nil { // the second table follows the last partition
 		return nil, fmt.Errorf("disk: %w", err)
 	}
-	if out, err := exec.CommandContext(ctx, "sgdisk", append(args, path)...).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("partition %s: %w\n%s", path, err, out)
+	if err := run(ctx, "sgdisk", append(args, path)...); err != nil {
+		return nil, err
 	}
-	d := &Disk{loops: make(map[string]*os.File)}
-	at = Alignment
-	for _, p := range parts {
-		loop, err := attach(f, at, p.Size)
-		if err != nil {
-			d.Close()
-			return nil, fmt.Errorf("partition %s: %w", p.Name, err)
+	if d.loop, err = attach(f); err != nil {
+		return nil, err
+	}
+	if err := run(ctx, "partx", "--update", d.loop.Name()); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	for name, p := range d.parts {
+		p.device = d.loop.Name() + p.device
+		if _, err := os.Stat(p.device); err != nil {
+			return nil, errors.Join(fmt.Errorf("partition %s: %w", name, err), d.Close())
 		}
-		d.loops[p.Name] = loop
-		at += p.Size
+		d.parts[name] = p
 	}
 	return d, nil
 }
 
+func run(ctx context.Context, name string, args ...string) error {
+	if out, err := exec.CommandContext(ctx, name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, args[len(args)-1], err, out)
+	}
+	return nil
+}
+
+// newGUID returns a random GUID: no partition of this machine has it already.
+func newGUID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/uuid")
+	return strings.TrimSpace(string(b)), err
+}
+
 // Device returns the path of a partition's block device, or "" if there is no such
 // partition.
-func (d *Disk) Device(name string) string {
-	f, ok := d.loops[name]
-	if !ok {
-		return ""
-	}
-	return f.Name()
-}
+func (d *Disk) Device(name string) string { return d.parts[name].device }
 
-// Write copies the file image to the front of a partition, as a factory does.
-func (d *Disk) Write(name, image string) error {
-	src, err := os.Open(image)
-	if err != nil {
-		return fmt.Errorf("partition %s: %w", name, err)
-	}
-	defer src.Close()
-	dst, err := os.OpenFile(d.Device(name), os.O_WRONLY, 0)
-	if err != nil {
-		return fmt.Errorf("partition %s: %w", name, err)
-	}
-	_, err = io.Copy(dst, src)
-	return errors.Join(err, dst.Sync(), dst.Close())
-}
+// Spec names a partition as a host's configuration does. Its label would do on the
+// machine itself; here, a disk of whoever runs this may have the same.
+func (d *Disk) Spec(name string) string { return "PARTUUID=" + d.parts[name].guid }
 
-// Close detaches the devices; one that is still mounted goes when it is unmounted.
+// Close detaches the disk; while a partition is still mounted it stays.
 func (d *Disk) Close() error {
-	var errs []error
-	for name, f := range d.loops {
-		errs = append(errs, f.Close())
-		delete(d.loops, name)
-	}
-	return errors.Join(errs...)
+	// Without the table's parser the kernel does not drop them by itself.
+	err := run(context.Background(), "partx", "--delete", d.loop.Name())
+	return errors.Join(err, d.loop.Close())
 }
 
-// attach makes the range of f a block device, which lasts until its last user closes it.
-func attach(f *os.File, offset, size int64) (*os.File, error) {
+// attach makes f a block device, which lasts until its last user closes it.
+func attach(f *os.File) (*os.File, error) {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("loop device: %w", err)
 	}
 	defer control.Close()
-	config := unix.LoopConfig{Fd: uint32(f.Fd()), Info: unix.LoopInfo64{
-		Offset: uint64(offset), Sizelimit: uint64(size), Flags: unix.LO_FLAGS_AUTOCLEAR}}
+	config := unix.LoopConfig{Fd: uint32(f.Fd()), Info: unix.LoopInfo64{Flags: unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_PARTSCAN}}
 	// Between the answer and its use somebody else may take the device.
 	for range 16 {
 		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)

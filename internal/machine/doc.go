@@ -1,8 +1,8 @@
 // Package machine is a computer to update: a disk, a power switch and a firmware,
 // around the real binaries.
 //
-// A Disk is an image file with a GPT whose partitions are attached to loop devices. A
-// Machine, powered on, asks its boot loader for a slot, starts what that slot holds
+// A Disk is an image file with a GPT, attached to a loop device; WriteImage fills its
+// partitions as a factory does. A Machine, powered on, asks its boot loader for a slot, starts what that slot holds
 // (the System) and then the real agent, and does it again whenever the agent runs the
 // reboot command or somebody cuts the power. An Isolated process and all it starts,
 // mounts and attaches vanish together, however it ends.

@@ -10,6 +10,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twinkeel/twinkeel/internal/verity"
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/release"
 )
 
 // events records what happens to a machine, in order.
@@ -67,8 +71,8 @@ func newMachine(t *testing.T, agent string) (*Machine, events) {
 	return m, happened
 }
 
-// run starts the machine; the returned function turns it off and returns Run's error.
-func run(t *testing.T, m *Machine) (off func() error) {
+// power starts the machine; the returned function turns it off and returns Run's error.
+func power(t *testing.T, m *Machine) (off func() error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
@@ -79,7 +83,7 @@ const waitForEver = `trap 'exit 0' TERM; while :; do sleep 0.02; done`
 
 func TestTheRebootCommandStartsTheNextSlot(t *testing.T) {
 	m, happened := newMachine(t, waitForEver)
-	off := run(t, m)
+	off := power(t, m)
 	happened.want(t, "up a")
 	c := m.RebootCommand()
 	if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
@@ -96,7 +100,7 @@ func TestAPowerCutKillsTheAgentAndItsChildrenAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	beat := filepath.Join(dir, "beat")
 	m, happened := newMachine(t, `(while :; do echo >>`+beat+`; sleep 0.01; done) & wait`)
-	off := run(t, m)
+	off := power(t, m)
 	happened.want(t, "up a")
 	for size(beat) == 0 {
 		time.Sleep(time.Millisecond)
@@ -124,7 +128,7 @@ func size(file string) int64 {
 
 func TestAStoppedAgentLeavesTheMachineUp(t *testing.T) {
 	m, happened := newMachine(t, waitForEver)
-	off := run(t, m)
+	off := power(t, m)
 	happened.want(t, "up a")
 	m.StopAgent(t.Context())
 	select {
@@ -156,7 +160,7 @@ func TestALoaderThatFindsNothingIsAnError(t *testing.T) {
 
 func TestUsageCountsAgentAndChildren(t *testing.T) {
 	m, happened := newMachine(t, `i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'; `+waitForEver)
-	off := run(t, m)
+	off := power(t, m)
 	happened.want(t, "up a")
 	var u Usage
 	for u.CPU == 0 || u.Peak == 0 {
@@ -198,13 +202,17 @@ func TestADiskHasItsPartitionsWhereItsTableSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
+	content := bytes.Repeat([]byte("boot"), 1<<17) // of 512 KiB; its tree is one block
 	image := filepath.Join(t.TempDir(), "image")
-	content := bytes.Repeat([]byte("boot"), 1<<18)
 	if err := os.WriteFile(image, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Write("boot-a", image); err != nil {
+	root, err := WriteImage(d.Device("boot-a"), image, release.Salt("salt"))
+	if err != nil {
 		t.Fatal(err)
+	}
+	if want, err := verity.Root(bytes.NewReader(content), int64(len(content)), release.Salt("salt")); root != want || err != nil {
+		t.Errorf("got root %s, want %s (%v)", root, want, err)
 	}
 	disk, err := os.ReadFile(path)
 	if err != nil {
@@ -213,11 +221,14 @@ func TestADiskHasItsPartitionsWhereItsTableSays(t *testing.T) {
 	if at := bytes.Index(disk, content); at != 4<<20 {
 		t.Errorf("boot-a begins at byte %d of the disk, want %d", at, 4<<20)
 	}
+	if found, err := partitions.Resolve(d.Spec("boot-a")); err != nil || found != d.Device("boot-a") {
+		t.Errorf("%s leads to %q, want %s (%v)", d.Spec("boot-a"), found, d.Device("boot-a"), err)
+	}
 	out, err := exec.Command("sgdisk", "--info=2", path).CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("First sector: 8192 ")) || !bytes.Contains(out, []byte("Partition name: 'boot-a'")) {
 		t.Errorf("%v: %s", err, out)
 	}
-	if err := d.Write("boot-a", path); err == nil {
+	if _, err := WriteImage(d.Device("boot-a"), path, nil); err == nil {
 		t.Error("a file larger than the partition was written without an error")
 	}
 	if _, err := CreateDisk(t.Context(), path, []Partition{{"odd", 1000}}); err == nil {
