@@ -70,8 +70,12 @@ func (v Version) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (v Version) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler.
+// UnmarshalText implements encoding.TextUnmarshaler. Empty text is "no version".
 func (v *Version) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*v = Version{}
+		return nil
+	}
 	p, err := ParseVersion(string(b))
 	if err == nil {
 		*v = p

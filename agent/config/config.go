@@ -27,7 +27,7 @@ type Config struct {
 	Fetcher    string   // "spawn", or the socket of a running fetcher
 	Socket     string   // of the daemon, for the operator's command
 
-	Slots  [2]map[string]string // image name → partition, by partitions.Slot
+	Slots  map[partitions.Slot]map[string]string // image name → partition
 	Boot   Boot
 	Poll   Poll
 	Update Update
@@ -71,7 +71,7 @@ func Default() *Config {
 		Rollout: policy.RolloutDirective,
 		Fetcher: FetcherSpawn,
 		Socket:  "/run/twinkeel/twinkeel.sock",
-		Slots:   [2]map[string]string{{}, {}},
+		Slots:   map[partitions.Slot]map[string]string{partitions.A: {}, partitions.B: {}},
 		Boot:    Boot{Loader: "auto", Tries: 3, Reboot: []string{"systemctl", "reboot"}},
 		Poll:    Poll{Interval: 30 * time.Minute},
 		Health:  Health{Deadline: 10 * time.Minute, Soak: 2 * time.Minute},

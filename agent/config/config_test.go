@@ -239,7 +239,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if c.Server == "" || c.Channel == "" || c.Boot.Tries < 1 || c.Slots[0]["root"] == "" || c.Slots[1]["root"] == "" {
+		if c.Server == "" || c.Channel == "" || c.Boot.Tries < 1 || c.Slots[partitions.A]["root"] == "" || c.Slots[partitions.B]["root"] == "" {
 			t.Fatalf("incomplete configuration accepted: %+v", c)
 		}
 	})
