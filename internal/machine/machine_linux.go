@@ -35,7 +35,8 @@ type Machine struct {
 type Boot struct {
 	Number int // from 1
 	Slot   string
-	Cut    bool // the boot before ended by a power cut
+	Cut    bool  // the boot before ended by a power cut
+	Panic  error // why the slot did not come up; the agent does not run then
 }
 
 // request is something that happens to a running machine from outside; done is closed
@@ -92,15 +93,22 @@ func (m *Machine) Run(ctx context.Context) error {
 	defer wire.Close()
 	defer cancel()
 
-	b := Boot{}
-	for ctx.Err() == nil {
+	for b, panics := (Boot{}), 0; ctx.Err() == nil; {
 		b.Number++
-		if b.Cut, err = m.boot(ctx, b); err != nil {
+		if err := m.boot(ctx, &b); err != nil {
 			return fmt.Errorf("boot %d: %w", b.Number, err)
+		}
+		if b.Panic == nil {
+			panics = 0
+		} else if panics++; panics > maxPanics {
+			return fmt.Errorf("boot %d: nothing boots: %w", b.Number, b.Panic)
 		}
 	}
 	return nil
 }
+
+// maxPanics is more than the trial boots of any slot.
+const maxPanics = 16
 
 // PowerCut takes the power away: every process dies at once. The machine then starts
 // again, as one does when the power is back.
@@ -119,31 +127,37 @@ func (m *Machine) send(ctx context.Context, what event) {
 	}
 }
 
-// boot is one life of the machine, from power-on to reboot or cut.
-func (m *Machine) boot(ctx context.Context, b Boot) (wasCut bool, err error) {
+// boot is one life of the machine, from power-on to reboot or cut. A slot that does not
+// come up is what a kernel's panic is: the machine starts again.
+func (m *Machine) boot(ctx context.Context, b *Boot) (err error) {
 	if b.Slot, err = m.Loader(ctx); err != nil {
-		return false, fmt.Errorf("boot loader: %w", err)
+		return fmt.Errorf("boot loader: %w", err)
 	}
+	b.Panic = nil
 	if m.System != nil {
-		stop, err := m.System.Start(ctx, b.Slot)
-		if err != nil {
-			return false, err
+		var stop func() error
+		if stop, b.Panic = m.System.Start(ctx, b.Slot); b.Panic == nil {
+			defer func() { err = errors.Join(err, stop()) }()
 		}
-		defer func() { err = errors.Join(err, stop()) }()
 	}
 	if m.Booted != nil {
-		m.Booted(b)
+		m.Booted(*b)
 	}
-	agent, err := start(m.Agent, m.Log, "")
+	b.Cut = false
+	if b.Panic != nil {
+		return nil
+	}
+	agent, err := Start(m.Agent, m.Log)
 	if err != nil {
-		return false, fmt.Errorf("agent: %w", err)
+		return fmt.Errorf("agent: %w", err)
 	}
 	defer agent.kill()
-	return m.live(ctx, agent)
+	b.Cut, err = m.live(ctx, agent)
+	return err
 }
 
 // live waits for what ends a boot.
-func (m *Machine) live(ctx context.Context, agent *process) (wasCut bool, err error) {
+func (m *Machine) live(ctx context.Context, agent *Process) (wasCut bool, err error) {
 	sample := time.NewTicker(100 * time.Millisecond)
 	defer sample.Stop()
 	defer m.meter.settle()
@@ -159,7 +173,7 @@ func (m *Machine) live(ctx context.Context, agent *process) (wasCut bool, err er
 			if r.what == cut {
 				agent.kill()
 			} else {
-				agent.terminate()
+				agent.Terminate()
 				unasked = nil
 			}
 			close(r.done)
@@ -167,7 +181,7 @@ func (m *Machine) live(ctx context.Context, agent *process) (wasCut bool, err er
 				return r.what == cut, nil
 			}
 		case <-ctx.Done():
-			agent.terminate()
+			agent.Terminate()
 			return false, nil
 		}
 	}

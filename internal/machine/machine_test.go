@@ -20,6 +20,10 @@ import (
 type events chan string
 
 func (e events) Start(_ context.Context, slot string) (func() error, error) {
+	if slot == "broken" {
+		e <- "panic"
+		return nil, errors.New("no init found")
+	}
 	e <- "up " + slot
 	return func() error { e <- "down " + slot; return nil }, nil
 }
@@ -158,6 +162,25 @@ func TestALoaderThatFindsNothingIsAnError(t *testing.T) {
 	}
 }
 
+func TestASlotThatDoesNotComeUpIsTriedAgain(t *testing.T) {
+	m, happened := newMachine(t, waitForEver)
+	slots := []string{"broken", "broken", "a"}
+	m.Loader = func(context.Context) (string, error) {
+		s := slots[0]
+		slots = slots[1:]
+		return s, nil
+	}
+	off := power(t, m)
+	happened.want(t, "panic", "panic", "up a")
+	if err := off(); err != nil {
+		t.Fatal(err)
+	}
+	m.Loader = func(context.Context) (string, error) { return "broken", nil }
+	if err := m.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "nothing boots: no init found") {
+		t.Errorf("got %v, want an end of the attempts", err)
+	}
+}
+
 func TestUsageCountsAgentAndChildren(t *testing.T) {
 	m, happened := newMachine(t, `i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'; `+waitForEver)
 	off := power(t, m)
@@ -250,7 +273,7 @@ func TestHelperIsolated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	beat, err := start([]string{"sh", "-c", "while :; do echo >>" + dir + "/beat; sleep 0.01; done"}, nil, "")
+	beat, err := Start([]string{"sh", "-c", "while :; do echo >>" + dir + "/beat; sleep 0.01; done"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

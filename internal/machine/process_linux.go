@@ -15,15 +15,18 @@ import (
 // grace is how long a process may take to end when asked to.
 const grace = 10 * time.Second
 
-// process is a command that leads a process group of its own.
-type process struct {
+// Process is a running command that leads a process group of its own.
+type Process struct {
 	cmd   *exec.Cmd
 	ended chan struct{} // closed once it was reaped
 }
 
-// start runs a command with its output in log; root, if not empty, becomes its "/".
-func start(command []string, log *os.File, root string) (*process, error) {
-	p := &process{exec.Command(command[0], command[1:]...), make(chan struct{})}
+// Start runs a command with its output in log, and not attached to the terminal.
+func Start(command []string, log *os.File) (*Process, error) { return start(command, log, "") }
+
+// start is Start with a "/" of the command's own, if root is not empty.
+func start(command []string, log *os.File, root string) (*Process, error) {
+	p := &Process{exec.Command(command[0], command[1:]...), make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Chroot: root}
 	if root != "" {
@@ -40,10 +43,10 @@ func start(command []string, log *os.File, root string) (*process, error) {
 	return p, nil
 }
 
-func (p *process) pid() int { return p.cmd.Process.Pid }
+func (p *Process) pid() int { return p.cmd.Process.Pid }
 
-// terminate asks the process to end, waits until it has, and kills what it left behind.
-func (p *process) terminate() {
+// Terminate asks the process to end, waits until it has, and kills what it left behind.
+func (p *Process) Terminate() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already
 	select {
 	case <-p.ended:
@@ -53,7 +56,7 @@ func (p *process) terminate() {
 }
 
 // kill ends the process and all of its group at once; they may be gone already.
-func (p *process) kill() {
+func (p *Process) kill() {
 	_ = syscall.Kill(-p.pid(), syscall.SIGKILL)
 	<-p.ended
 }
