@@ -14,6 +14,9 @@ type Boot struct {
 	// Firmware is false if the kernel was started by kexec or a soft reboot, so that
 	// neither firmware nor loader has proven the slot.
 	Firmware bool
+	// Fallback is true if the loader could not load the slot that was first, and
+	// started this one in the same boot instead.
+	Fallback bool
 }
 
 // Description tells a loader what it needs to start a slot: the kernel's view of the
@@ -31,10 +34,12 @@ type Description struct {
 type BootLoader interface {
 	// Booted says which slot runs now.
 	Booted(context.Context) (Boot, error)
-	// Load reads the boot record.
+	// Load reads the boot record as the loader would act on it now: its Next is the
+	// slot that the loader would start. It never writes.
 	Load(context.Context) (State, error)
 	// Store makes s the boot record, durably; a crash inside leaves the old record or
-	// a legal middle state. It refuses an s in which nothing can boot.
+	// a legal middle state. It refuses an s that does not pass Check, and one that
+	// makes a cleared slot bootable which was never described.
 	Store(ctx context.Context, s State) error
 	// Describe durably records what slot holds. It is refused unless the slot is
 	// cleared in the stored record.

@@ -17,8 +17,11 @@ type Record struct {
 // Bootable reports whether a loader may start the slot.
 func (r Record) Bootable() bool { return r.Priority > 0 && (r.Successful || r.Tries > 0) }
 
-// MaxTries is the largest number of trial boots that every backend can store.
-const MaxTries = 7
+// The largest values that every backend can store.
+const (
+	MaxTries    = 7 // trial boots
+	MaxPriority = 2 // the methods of State produce 0, 1 and 2
+)
 
 // State is the whole boot record. The agent also mirrors here what must survive the
 // loss of the data partition: the highest epoch ever committed, and the deployment
@@ -46,6 +49,37 @@ func (s State) Next() (slot partitions.Slot, ok bool) {
 		return partitions.B, true
 	}
 	return partitions.A, true
+}
+
+// Check refuses a state that must not be stored: one in which nothing boots, whose
+// values not every loader can hold, or in which it is a matter of taste what boots.
+func (s State) Check() error {
+	for _, slot := range partitions.Slots {
+		r := s.Slots[slot]
+		if r.Priority > MaxPriority || r.Tries > MaxTries {
+			return fmt.Errorf("boot record: slot %s: got priority %d and %d tries, want at most %d and %d",
+				slot, r.Priority, r.Tries, MaxPriority, MaxTries)
+		}
+	}
+	a, b := s.Slots[partitions.A], s.Slots[partitions.B]
+	if !a.Bootable() && !b.Bootable() {
+		return fmt.Errorf("boot record: no slot can boot: a %+v, b %+v", a, b)
+	}
+	if a.Bootable() && b.Bootable() && a.Priority == b.Priority {
+		return fmt.Errorf("boot record: both slots have priority %d", a.Priority)
+	}
+	return nil
+}
+
+// Standing returns the state without its trials: what is left to a loader that cannot
+// save a counter, and so may not start a trial.
+func (s State) Standing() State {
+	for i := range s.Slots {
+		if !s.Slots[i].Successful {
+			s.Slots[i].Tries = 0
+		}
+	}
+	return s
 }
 
 // Booted returns the state as the loader leaves it when it starts slot: one try less
