@@ -1,0 +1,269 @@
+package signing
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
+)
+
+// Edges of the top-level roles that floors are kept for.
+const (
+	timestampEdge = "root/timestamp"
+	snapshotEdge  = "root/snapshot"
+)
+
+// session is metadata that verified, from the root in use down. It is made anew for
+// each Refresh, so nothing that an earlier one believed is taken over unchecked.
+type session struct {
+	c    *Client
+	core *trustedmetadata.TrustedMetadata
+	// root is the exact bytes of the root in use; stored says that root.json holds them.
+	root   []byte
+	stored bool
+	// roles holds the targets roles used so far, by edge.
+	roles map[string]*role
+	// lenient serves Cached: signatures are checked, freshness and floors are not.
+	lenient bool
+}
+
+// newSession starts from the newest usable root at hand: the committed one or, if that
+// is absent, damaged or older, the factory's.
+func (c *Client) newSession() (*session, error) {
+	best, err := c.startFrom(c.cachedRole(metadata.ROOT))
+	if best != nil {
+		best.stored = true
+	}
+	if c.cfg.Factory != nil {
+		factory, factoryErr := c.startFrom(c.cfg.Factory)
+		if factory != nil && (best == nil || factory.core.Root.Signed.Version > best.core.Root.Signed.Version) {
+			best = factory
+		}
+		err = factoryErr
+	}
+	if best == nil {
+		return nil, untrusted("root: none is usable: %w", err)
+	}
+	return best, nil
+}
+
+// startFrom makes a session of one root, which must be signed by its own keys.
+func (c *Client) startFrom(data []byte) (*session, error) {
+	if data == nil {
+		return nil, errors.New("no factory root is given, and none is committed")
+	}
+	if err := c.precheck(data, maxRootSize); err != nil {
+		return nil, err
+	}
+	var core *trustedmetadata.TrustedMetadata
+	err := guard(func() (err error) {
+		core, err = trustedmetadata.New(data)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRoot(&core.Root.Signed, c.cfg.Interop); err != nil {
+		return nil, err
+	}
+	// Expiry is ours to judge, at the time of use and by the time floor: for the core,
+	// nothing ever expires.
+	core.RefTime = time.Time{}
+	return &session{c: c, core: core, root: data, roles: map[string]*role{}}, nil
+}
+
+// committed returns the session of what is on disk. It asks nobody and writes nothing.
+func (c *Client) committed() (*session, error) {
+	if err := c.usable(); err != nil {
+		c.publish(nil)
+		return nil, err
+	}
+	if c.session != nil {
+		return c.session, nil
+	}
+	s, err := c.newSession()
+	if err != nil {
+		c.publish(nil)
+		return nil, err
+	}
+	err = s.load()
+	c.publish(s)
+	if err != nil {
+		return nil, err
+	}
+	c.session = s
+	return s, nil
+}
+
+// recall returns a session for Cached.
+func (c *Client) recall() (*session, error) {
+	s, err := c.newSession()
+	if err != nil {
+		return nil, err
+	}
+	s.lenient = true
+	return s, nil
+}
+
+// load completes a session from disk.
+func (s *session) load() error {
+	if err := s.checkRootFloor(); err != nil {
+		return err
+	}
+	s.loadTimestamp()
+	if s.core.Timestamp == nil {
+		return &Error{Unavailable, errors.New("timestamp: none is committed; a refresh is needed")}
+	}
+	if err := s.checkFloor(timestampEdge, metadata.TIMESTAMP, s.core.Timestamp.Signed.Version); err != nil {
+		return stale(err)
+	}
+	if !s.loadSnapshot() {
+		return &Error{Unavailable, errors.New("snapshot: none is committed that fits the timestamp; a refresh is needed")}
+	}
+	if err := s.checkFloor(snapshotEdge, metadata.SNAPSHOT, s.core.Snapshot.Signed.Version); err != nil {
+		return stale(err)
+	}
+	_, err := s.role(nil, nil, nil, metadata.TARGETS)
+	return err
+}
+
+// stale says that what is committed is older than its floor, as a power cut between the
+// two writes leaves it: no attack, but of no use before the next Refresh.
+func stale(err error) error {
+	return &Error{Unavailable, fmt.Errorf("%w; a refresh is needed", err)}
+}
+
+// loadTimestamp takes the committed timestamp if it verifies under the root in use.
+func (s *session) loadTimestamp() {
+	data := s.c.cachedRole(metadata.TIMESTAMP)
+	if data == nil || s.c.precheck(data, maxTimestampSize) != nil {
+		return
+	}
+	err := guard(func() error {
+		_, err := s.core.UpdateTimestamp(data)
+		return err
+	})
+	if err != nil || s.checkTimestamp() != nil {
+		s.core.Timestamp = nil
+	}
+}
+
+// loadSnapshot takes the committed snapshot if it verifies under the root in use, and
+// reports whether it is the one that the timestamp names. Even if not, it stands as the
+// base that a newer snapshot must not fall behind.
+func (s *session) loadSnapshot() bool {
+	data := s.c.cachedRole(metadata.SNAPSHOT)
+	if data == nil || s.c.precheck(data, maxSnapshotSize) != nil {
+		return false
+	}
+	err := guard(func() error {
+		_, err := s.core.UpdateSnapshot(data, true)
+		return err
+	})
+	if s.core.Snapshot == nil {
+		return false
+	}
+	if checkSnapshot(&s.core.Snapshot.Signed, s.c.cfg.Interop) != nil {
+		s.core.Snapshot = nil
+		return false
+	}
+	return err == nil && fits(s.core.Timestamp.Signed.Meta["snapshot.json"], data)
+}
+
+// checkTimestamp checks the structure of the timestamp in use.
+func (s *session) checkTimestamp() error {
+	t := &s.core.Timestamp.Signed
+	if err := checkVersion(t.Version, s.c.cfg.Interop); err != nil {
+		return err
+	}
+	return checkMetaFile("snapshot.json", t.Meta["snapshot.json"], s.c.cfg.Interop)
+}
+
+// checkRootFloor refuses a root older than one that this host has seen.
+func (s *session) checkRootFloor() error {
+	got, floor := s.core.Root.Signed.Version, s.c.floors.state.Root
+	if got < floor {
+		return &Error{RootWithheld, fmt.Errorf("root: the chain ends at version %d, this host has seen %d", got, floor)}
+	}
+	return nil
+}
+
+// checkFloor refuses a version older than one seen under the same keys.
+func (s *session) checkFloor(edge, role string, version int64) error {
+	keys, err := s.topKeys(role)
+	if err != nil {
+		return err
+	}
+	return s.checkVersionFloor(edge, role, keys, version)
+}
+
+func (s *session) checkVersionFloor(edge, role, keys string, version int64) error {
+	if floor := s.c.floors.version(edge, keys); version < floor {
+		return fmt.Errorf("%s: version: got %d, this host has seen %d", role, version, floor)
+	}
+	return nil
+}
+
+// topKeys names the key set of a top-level role.
+func (s *session) topKeys(role string) (string, error) {
+	ring, err := rootKeyring(&s.core.Root.Signed, role)
+	if err != nil {
+		return "", err
+	}
+	return keySetID(ring)
+}
+
+// timeFloor is the latest time that is proven to have passed: that of the image's
+// build, or what a timestamp said whose keys still hold.
+func (s *session) timeFloor() time.Time {
+	floor := s.c.cfg.MinTime
+	if keys, err := s.topKeys(metadata.TIMESTAMP); err == nil {
+		if t := s.c.floors.signedAt(timestampEdge, keys); t.After(floor) {
+			floor = t
+		}
+	}
+	return floor
+}
+
+// now is the clock, but never before the time floor.
+func (s *session) now() time.Time {
+	now := s.c.cfg.Now()
+	if floor := s.timeFloor(); now.Before(floor) {
+		return floor
+	}
+	return now
+}
+
+// fresh refuses a role that has expired.
+func (s *session) fresh(role string, expires time.Time) error {
+	if now := s.now(); !s.lenient && now.After(expires) {
+		return &Error{Expired, fmt.Errorf("%s: expired on %s, it is %s", role,
+			expires.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))}
+	}
+	return nil
+}
+
+// precheck is what every metadata file passes before go-tuf sees it.
+func (c *Client) precheck(data []byte, limit int) error {
+	if len(data) > limit {
+		return fmt.Errorf("got %d bytes, want at most %d", len(data), limit)
+	}
+	return scan(data, !c.cfg.Interop)
+}
+
+// guard turns a panic of the metadata parser into an error.
+func guard(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("malformed metadata: %v", r)
+		}
+	}()
+	return f()
+}
+
+// fits reports whether data is the file that m lists.
+func fits(m *metadata.MetaFiles, data []byte) bool {
+	return m != nil && m.VerifyLengthHashes(data) == nil
+}

@@ -1,0 +1,73 @@
+package signing
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+)
+
+// State summarises what is committed, for people.
+type State struct {
+	// Roles are root, timestamp, snapshot and targets, and then the delegated roles
+	// used since the last Refresh; only those that could be loaded.
+	Roles     []RoleState `json:"roles"`
+	RootFloor int64       `json:"rootFloor"` // version of the newest root ever seen
+	TimeFloor time.Time   `json:"timeFloor"` // proven to have passed
+	// Problem says why updates are refused until trust is reset; normally empty.
+	Problem string `json:"problem,omitempty"`
+}
+
+// RoleState is one committed role.
+type RoleState struct {
+	Name    string    `json:"name"`
+	Version int64     `json:"version"`
+	Expires time.Time `json:"expires"`
+}
+
+// State returns a summary. It may be called at any time, also during a Refresh, and
+// then tells what was committed before it.
+func (c *Client) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.state
+	s.Roles = slices.Clone(s.Roles)
+	return s
+}
+
+// publish makes s, which may be nil, what State returns.
+func (c *Client) publish(s *session) {
+	st := State{RootFloor: c.floors.state.Root, TimeFloor: c.cfg.MinTime}
+	if err := c.usable(); err != nil {
+		st.Problem = err.Error()
+	}
+	if s != nil {
+		st.Roles = s.summary()
+		st.TimeFloor = s.timeFloor()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = st
+}
+
+// summary lists the roles that the session holds.
+func (s *session) summary() []RoleState {
+	out := []RoleState{{metadata.ROOT, s.core.Root.Signed.Version, s.core.Root.Signed.Expires}}
+	if t := s.core.Timestamp; t != nil {
+		out = append(out, RoleState{metadata.TIMESTAMP, t.Signed.Version, t.Signed.Expires})
+	}
+	if n := s.core.Snapshot; n != nil {
+		out = append(out, RoleState{metadata.SNAPSHOT, n.Signed.Version, n.Signed.Expires})
+	}
+	var roles []RoleState
+	for _, r := range s.roles {
+		if r.name == metadata.TARGETS {
+			out = append(out, RoleState{r.name, r.version, r.expires})
+			continue
+		}
+		roles = append(roles, RoleState{r.name, r.version, r.expires})
+	}
+	slices.SortFunc(roles, func(a, b RoleState) int { return strings.Compare(a.Name, b.Name) })
+	return append(out, roles...)
+}
