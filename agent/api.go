@@ -102,6 +102,8 @@ const (
 	CodeLoader       = "loader"        // the boot record cannot be read or written
 	CodeClockBehind  = "clock-behind"  // the clock is before the newest time known
 	CodeUnhealthy    = "unhealthy"     // a required probe failed until the deadline
+	CodeUnbootable   = "unbootable"    // the loader could not start the slot
+	CodeByHand       = "by-hand"       // an operator left it
 	CodeSlot         = "slot"          // a slot's content is not what it should be
 	CodeNoFallback   = "no-fallback"   // there is no other slot to go back to
 	CodeUnproven     = "unproven"      // committed without a firmware boot

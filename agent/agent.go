@@ -1,0 +1,296 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/twinkeel/twinkeel/agent/health"
+	"github.com/twinkeel/twinkeel/agent/policy"
+	"github.com/twinkeel/twinkeel/internal/durable"
+	"github.com/twinkeel/twinkeel/partitions/bootloader"
+	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/signing"
+)
+
+// Options is everything an agent needs: what the host is, and how to reach the world.
+type Options struct {
+	Updater    release.Version // of this agent, compared with a manifest's minUpdater
+	Channel    string
+	Fleet      string // whose directive counts; "": the channel's name
+	Compatible string
+	HostID     string
+	Rollout    string   // policy.RolloutDirective or policy.RolloutAll
+	Images     []string // the images that a slot has partitions for
+	Tries      uint8    // trial boots of an armed slot
+	Windows    policy.Windows
+	Location   *time.Location // of the windows
+	Interval   time.Duration  // between polls
+	Rules      health.Rules
+	Every      time.Duration // between rounds of probes
+	Probes     []Probe
+
+	State       durable.Dir // nil: there is none
+	StateErr    error       // why State is nil
+	StateFormat int         // newest format this agent reads; 0: StateFormat
+	Factory     []byte      // the first TUF root
+	BuildTime   time.Time   // the clock is never believed to be before this
+
+	Slots  Slots
+	Loader bootloader.BootLoader
+	Net    Net
+	Bundle func(*os.File) Net // Net over an offline bundle
+	Health Health
+	Clock  Clock
+	Uptime func() time.Duration // since this boot began
+	Random func() uint64
+	Reboot func(context.Context) error // asks for a reboot and returns
+	Log    *slog.Logger
+}
+
+// Agent is the host's side of updates: one transaction at a time.
+type Agent struct {
+	o     Options
+	st    *store
+	log   *slog.Logger
+	trust *signing.Client // nil until it is needed
+
+	op      sync.Mutex         // held by whatever may change something
+	owner   bool               // holds the state directory's lock for good
+	ready   bool               // state was recovered in this process
+	net     Net                // the server, or a bundle while one is used
+	verdict Verdict            // of the trial in this boot
+	judged  health.Verdict     // its reasons and evidence
+	judging *health.Judge      // of the trial in this boot, once it began
+	mem     sync.Mutex         // guards what follows
+	wake    context.CancelFunc // ends the daemon's nap
+	polls   uint64
+	cancel  context.CancelFunc // of the work that op's holder does
+	last    lastCheck
+	event   *Event
+	emit    func(Event)
+}
+
+// lastCheck is what the newest poll found. It is not kept on disk: a poll that finds
+// nothing writes nothing.
+type lastCheck struct {
+	at       time.Time
+	offer    *Offer
+	reasons  []Reason
+	err      error
+	failed   int           // polls in a row
+	after    time.Duration // what the server asked to wait
+	interval time.Duration // the directive's; 0: none
+}
+
+// New returns an agent that has not touched anything yet.
+func New(o Options) (*Agent, error) {
+	if o.Fleet == "" {
+		o.Fleet = o.Channel
+	}
+	if o.StateFormat == 0 {
+		o.StateFormat = StateFormat
+	}
+	if o.Tries < 1 || o.Tries > bootloader.MaxTries {
+		return nil, fmt.Errorf("tries: got %d, want 1 to %d", o.Tries, bootloader.MaxTries)
+	}
+	if o.Location == nil {
+		o.Location = time.UTC
+	}
+	if o.Every <= 0 {
+		o.Every = 5 * time.Second
+	}
+	return &Agent{
+		o: o, log: o.Log,
+		net: o.Net,
+		st:  &store{dir: o.State, err: o.StateErr, reads: o.StateFormat, writes: 1},
+	}, nil
+}
+
+// acquire takes the agent for one piece of work that may change something: no other
+// goroutine and no other process does so meanwhile.
+func (a *Agent) acquire() (release func(), err error) {
+	if !a.op.TryLock() {
+		return nil, &Refusal{Reason{CodeBusy, "another operation is under way"}, nil}
+	}
+	unlock := func() {}
+	if !a.owner && a.st.dir != nil {
+		if unlock, err = a.lockState(); err != nil {
+			a.op.Unlock()
+			return nil, err
+		}
+	}
+	return func() { unlock(); a.op.Unlock() }, nil
+}
+
+// Own takes the state directory for as long as the process lives, as a daemon does.
+func (a *Agent) Own() error {
+	if a.st.dir == nil {
+		return nil
+	}
+	_, err := a.lockState()
+	a.owner = err == nil
+	return err
+}
+
+func (a *Agent) lockState() (func(), error) {
+	unlock, err := a.st.dir.Lock()
+	if errors.Is(err, durable.ErrLocked) {
+		return nil, &Refusal{Reason{CodeBusy, "another agent has the state directory: " + err.Error()}, err}
+	}
+	if err != nil {
+		return nil, &Refusal{Reason{CodeState, err.Error()}, err}
+	}
+	return unlock, nil
+}
+
+// advance takes steps until there is nothing to do, or nothing to do yet. It returns
+// the last step, and the transaction as it then is.
+func (a *Agent) advance(ctx context.Context) (Step, Transaction, error) {
+	permit, asked := PermitYes, Phase("")
+	for range 64 {
+		if err := ctx.Err(); err != nil {
+			return StepWait, Transaction{}, err
+		}
+		m, err := a.machine(ctx)
+		if err != nil {
+			return StepWait, Transaction{}, err
+		}
+		if !m.record.Slots[m.boot.Slot].Successful {
+			if err := a.st.writable(); err != nil {
+				return StepReboot, Transaction{}, a.leaveWithoutState(ctx, m, err)
+			}
+		}
+		if err := a.prepare(ctx, m); err != nil {
+			return StepWait, Transaction{}, err
+		}
+		t, err := a.journal(m)
+		if err != nil {
+			return StepWait, t, err
+		}
+		if t.Phase != asked {
+			// Asked anew for staged: hosts look once more right before they arm.
+			if permit, err = a.permit(ctx, m, &t); err != nil {
+				return StepWait, t, err
+			}
+			asked = t.Phase
+		}
+		o := a.observe(m, &t)
+		o.Permit = permit
+		step := Next(t.Phase, o)
+		if step == StepRest || step == StepWait {
+			return step, t, nil
+		}
+		a.log.Info("step", "step", step, "phase", t.Phase, "txn", t.Seq, "slot", t.Slot)
+		if err := a.do(ctx, step, m, &t); err != nil {
+			return step, t, fmt.Errorf("%s: %w", step, err)
+		}
+		if step == StepReboot {
+			return step, t, nil
+		}
+	}
+	return StepWait, Transaction{}, fmt.Errorf("transaction does not come to rest")
+}
+
+// prepare repairs the state once in a process, and finds the format to write: the
+// newest that the agents of both slots read.
+func (a *Agent) prepare(ctx context.Context, m machine) error {
+	if a.ready || a.st.dir == nil {
+		return nil
+	}
+	other, err := a.st.pointer(m.boot.Slot.Other())
+	if err != nil && !errors.Is(err, errDamaged) {
+		return err
+	}
+	a.st.writes = min(a.st.reads, max(other.ReadsFormat, 1))
+	if err := a.recoverState(ctx, m); err != nil {
+		return err
+	}
+	a.ready = true
+	return nil
+}
+
+// do carries out one step.
+func (a *Agent) do(ctx context.Context, s Step, m machine, t *Transaction) error {
+	switch s {
+	case StepClear:
+		return a.clear(ctx, m, t)
+	case StepStage:
+		return a.stage(ctx, m, t)
+	case StepMarkStaged:
+		return a.markStaged(t)
+	case StepVerify:
+		return a.verifyStaged(ctx, m, t)
+	case StepMarkArmed:
+		return a.markArmed(ctx, m, t)
+	case StepArm:
+		return a.arm(ctx, m, t)
+	case StepReboot:
+		return a.reboot(ctx, t)
+	case StepJudge:
+		return a.judge(ctx, t)
+	case StepCommit:
+		return a.commit(ctx, m, t)
+	case StepFinishCommit:
+		return a.finishCommit(m, t)
+	case StepMarkReverting:
+		return a.markReverting(m, t)
+	case StepRevert:
+		return a.revert(ctx, m, t)
+	case StepFinishRevert:
+		return a.finishRevert(m, t)
+	case StepFinishLost:
+		return a.finishLost(t)
+	case StepAbandon:
+		return a.finish(t, HistoryEntry{Result: "abandoned", Text: "no longer wanted, or not possible any more"})
+	}
+	return fmt.Errorf("unknown step %q", s)
+}
+
+// save writes the journal.
+func (a *Agent) save(t *Transaction) error { return a.st.save(fileJournal, t) }
+
+// finish ends the transaction: first the history, then the journal.
+func (a *Agent) finish(t *Transaction, e HistoryEntry) error {
+	e.Seq, e.Time, e.Kind, e.Slot, e.Bytes = t.Seq, a.now(), string(t.Kind), t.Slot.String(), t.Bytes
+	if len(e.Evidence) == 0 {
+		e.Evidence = t.Evidence
+	}
+	e.From, e.To = a.versionOf(t.From), a.versionOf(t.To)
+	if err := a.st.record(e); err != nil {
+		return err
+	}
+	done := Transaction{Seq: t.Seq, Phase: Idle}
+	if err := a.save(&done); err != nil {
+		return err
+	}
+	a.log.Info("transaction ended", "txn", t.Seq, "result", e.Result, "code", e.Code, "from", e.From, "to", e.To)
+	a.verdict, a.judged, a.judging = VerdictPending, health.Verdict{}, nil
+	return a.removeOldDeployments(&done)
+}
+
+// versionOf is for people: a deployment that cannot be read has no version.
+func (a *Agent) versionOf(n uint64) release.Version {
+	d, err := a.st.deployment(n)
+	if err != nil || d == nil {
+		return release.Version{}
+	}
+	return d.Version
+}
+
+func (a *Agent) now() time.Time { return a.o.Clock.Now().UTC().Truncate(time.Second) }
+
+// progress tells whoever watches what is being done.
+func (a *Agent) progress(e Event) {
+	a.mem.Lock()
+	a.event = &e
+	emit := a.emit
+	a.mem.Unlock()
+	if emit != nil {
+		emit(e)
+	}
+}

@@ -1,0 +1,286 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twinkeel/twinkeel/release"
+)
+
+var _ Operator = (*Agent)(nil)
+
+// Do implements Operator. Questions are answered at any time; whatever changes something
+// takes the agent for itself, and the operator's own decisions (rollback, hold, undeny)
+// interrupt what is under way, which goes on afterwards where it was.
+func (a *Agent) Do(ctx context.Context, r Request, emit func(Event)) (Result, error) {
+	switch r.Verb {
+	case VerbStatus:
+		s, err := a.status(ctx)
+		return Result{Status: s}, err
+	case VerbHistory:
+		h, err := a.st.history()
+		return Result{History: h}, err
+	case VerbDoctor:
+		return Result{Doctor: a.doctor(ctx)}, nil
+	case VerbRollback, VerbHold, VerbUnhold, VerbUndeny:
+		a.interrupt()
+	case VerbCheck, VerbUpdate, VerbWhy, VerbVerify, VerbTrustReset, VerbInit:
+	default:
+		return Result{}, &Refusal{Reason{CodeUsage, fmt.Sprintf("unknown request %.40q", r.Verb)}, nil}
+	}
+	unlock, err := a.acquire()
+	if err != nil {
+		return Result{}, err
+	}
+	defer unlock()
+	// What the daemon does next may be another thing now.
+	defer a.nudge()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.working(cancel)
+	defer a.working(nil)
+	a.watch(emit)
+	defer a.watch(nil)
+	return a.change(ctx, r)
+}
+
+// change carries out a request that needs the agent for itself.
+func (a *Agent) change(ctx context.Context, r Request) (Result, error) {
+	if r.Verb == VerbInit {
+		o, err := a.adopt(ctx, r.Factory)
+		return Result{Outcome: o}, err
+	}
+	m, err := a.machine(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if r.Verb == VerbRollback {
+		o, err := a.rollback(ctx, m, r)
+		return Result{Outcome: o}, err
+	}
+	if err := a.prepare(ctx, m); err != nil {
+		return Result{}, err
+	}
+	var o *Outcome
+	switch r.Verb {
+	case VerbCheck:
+		o, err = a.check(ctx, m)
+	case VerbUpdate:
+		o, err = a.update(ctx, m, r)
+	case VerbHold:
+		o, err = a.setHold(r)
+	case VerbUnhold:
+		o, err = a.unhold()
+	case VerbUndeny:
+		o, err = a.allowAgain(ctx, m, r.Digest)
+	case VerbTrustReset:
+		o, err = a.trustReset()
+	case VerbWhy:
+		w, err := a.why(ctx, m)
+		return Result{Why: w}, err
+	case VerbVerify:
+		v, err := a.verify(ctx, r.Slot)
+		return Result{Verify: v}, err
+	}
+	return Result{Outcome: o}, err
+}
+
+// interrupt stops the work under way, and waits until it has stopped.
+func (a *Agent) interrupt() {
+	a.mem.Lock()
+	if a.cancel != nil {
+		a.cancel()
+	}
+	a.mem.Unlock()
+	a.op.Lock()
+	a.op.Unlock() //nolint:staticcheck // the work has stopped when the lock could be had
+}
+
+func (a *Agent) watch(emit func(Event)) {
+	a.mem.Lock()
+	defer a.mem.Unlock()
+	a.emit = emit
+}
+
+func (a *Agent) check(ctx context.Context, m machine) (*Outcome, error) {
+	d, err := a.decide(ctx, m, wish{})
+	if err != nil {
+		a.note(nil, err)
+		return nil, err
+	}
+	a.price(m, d)
+	a.note(d, nil)
+	return d.outcome(), nil
+}
+
+// outcome says what was found, with the reasons in the order of their weight.
+func (d *decision) outcome() *Outcome {
+	o := &Outcome{Offer: d.offer, Reasons: d.reasons()}
+	switch {
+	case d.ok():
+		o.Text = fmt.Sprintf("release %s can be installed", d.manifest.Version)
+	case len(o.Reasons) > 0:
+		o.Text = o.Reasons[0].Text
+	}
+	return o
+}
+
+// update installs the newest permitted release, or the one that was named, up to the
+// reboot into its trial.
+func (a *Agent) update(ctx context.Context, m machine, r Request) (*Outcome, error) {
+	t, err := a.journal(m)
+	if err != nil {
+		return nil, err
+	}
+	if t.Phase == Armed || t.Phase == Reverting {
+		return nil, &Refusal{Reason{CodeBusy, fmt.Sprintf("transaction %d is %s: slot %s is on trial", t.Seq, t.Phase, t.Slot)}, nil}
+	}
+	if r.Bundle != nil {
+		a.net = a.o.Bundle(r.Bundle)
+		defer func() { a.net = a.o.Net }()
+	}
+	w := wish{version: r.Version, now: r.Now || r.Bundle != nil, force: r.Force}
+	d, err := a.decide(ctx, m, w)
+	if err != nil {
+		a.note(nil, err)
+		return nil, err
+	}
+	a.price(m, d)
+	a.note(d, nil)
+	if !d.ok() {
+		o := d.outcome()
+		return o, &Refusal{o.Reasons[0], nil}
+	}
+	if err := a.take(m, d, t, w, r); err != nil {
+		return nil, err
+	}
+	step, t, err := a.advance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &Outcome{Offer: d.offer, Reboot: step == StepReboot}
+	switch {
+	case step == StepReboot && r.NoReboot:
+		o.Text = fmt.Sprintf("release %s is in slot %s and is tried at the next boot", d.manifest.Version, t.Slot)
+	case step == StepReboot:
+		o.Text = fmt.Sprintf("release %s is in slot %s; rebooting into its trial", d.manifest.Version, t.Slot)
+	default:
+		o.Text = fmt.Sprintf("release %s is %s", d.manifest.Version, t.Phase)
+	}
+	return o, nil
+}
+
+// take opens the transaction for d, or makes the one under way for the same release the
+// operator's.
+func (a *Agent) take(m machine, d *decision, t Transaction, w wish, r Request) error {
+	mine := func(t *Transaction) {
+		t.Now, t.Force, t.NoReboot, t.Offline = w.now, w.force, r.NoReboot, r.Bundle != nil
+		t.RetryAt = time.Time{}
+	}
+	if t.Phase != Idle {
+		if to, err := a.st.deployment(t.To); err == nil && to != nil && to.Digest == d.manifest.Deployment() && t.Kind == KindUpdate {
+			mine(&t)
+			return a.save(&t)
+		}
+		if err := a.finish(&t, HistoryEntry{Result: "abandoned", Code: CodeByHand, Text: "the operator wants release " + d.manifest.Version.String()}); err != nil {
+			return err
+		}
+	}
+	next := Transaction{Seq: t.Seq + 1, Slot: m.boot.Slot.Other()}
+	mine(&next)
+	return a.begin(m, d, next)
+}
+
+func (a *Agent) setHold(r Request) (*Outcome, error) {
+	if !r.Until.IsZero() && !r.Until.After(a.now()) {
+		return nil, &Refusal{Reason{CodeUsage, fmt.Sprintf("hold until %s: that has passed", r.Until.Format(time.RFC3339))}, nil}
+	}
+	if err := a.st.save(fileHold, &Hold{Until: r.Until, Reason: r.Reason, Since: a.now()}); err != nil {
+		return nil, err
+	}
+	text := "updates are held until unhold"
+	if !r.Until.IsZero() {
+		text = "updates are held until " + r.Until.UTC().Format(time.RFC3339)
+	}
+	return &Outcome{Text: text}, a.st.record(HistoryEntry{Time: a.now(), Kind: "hold", Result: "done", Text: r.Reason})
+}
+
+func (a *Agent) unhold() (*Outcome, error) {
+	h, err := a.st.hold(a.now())
+	if err != nil {
+		return nil, err
+	}
+	if err := a.st.remove(fileHold); err != nil {
+		return nil, err
+	}
+	if h == nil {
+		return &Outcome{Text: "updates were not held"}, nil
+	}
+	return &Outcome{Text: "updates are no longer held"}, a.st.record(HistoryEntry{Time: a.now(), Kind: "unhold", Result: "done"})
+}
+
+// allowAgain takes back a denial, in the boot record too.
+func (a *Agent) allowAgain(ctx context.Context, m machine, d release.Digest) (*Outcome, error) {
+	found, err := a.st.undeny(d)
+	if err != nil {
+		return nil, err
+	}
+	if m.record.Denied == d && !d.IsZero() {
+		s := m.record
+		s.Denied, s.DeniedAttempt = release.Digest{}, 0
+		if err := a.store(ctx, s); err != nil {
+			return nil, err
+		}
+		found = true
+	}
+	if !found {
+		return nil, &Refusal{Reason{CodeUsage, fmt.Sprintf("deployment %s is not denied", d.Short())}, nil}
+	}
+	return &Outcome{Text: "deployment " + d.Short() + " may be installed again"},
+		a.st.record(HistoryEntry{Time: a.now(), Kind: "undeny", Result: "done", Text: d.String()})
+}
+
+func (a *Agent) trustReset() (*Outcome, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Reset(); err != nil {
+		return nil, err
+	}
+	return &Outcome{Text: "trust starts anew from the factory root; rollback protection begins with the next check"},
+		a.st.record(HistoryEntry{Time: a.now(), Kind: "trust-reset", Result: "done"})
+}
+
+// why explains what would be done next. It asks the server where it can, and otherwise
+// explains from what is known.
+func (a *Agent) why(ctx context.Context, m machine) (*Why, error) {
+	t, err := a.journal(m)
+	if err != nil {
+		return nil, err
+	}
+	d, err := a.decide(ctx, m, wish{})
+	var w Why
+	if err != nil {
+		w.Reasons = append(w.Reasons, Reason{CodeOf(err), err.Error()})
+		d, err = a.decide(ctx, m, wish{cached: true})
+	}
+	if err == nil {
+		a.price(m, d)
+		w.Offer, w.Routes = d.offer, d.routes
+		w.Reasons = append(w.Reasons, d.reasons()...)
+	}
+	switch {
+	case t.Phase != Idle:
+		w.Text = fmt.Sprintf("transaction %d (%s of slot %s to %s) is %s", t.Seq, t.Kind, t.Slot, a.versionOf(t.To), t.Phase)
+		if a.o.Clock.Now().Before(t.RetryAt) {
+			w.Reasons = append([]Reason{{CodeRetry, "the trial was lost and is armed again at " + t.RetryAt.Format(time.RFC3339)}}, w.Reasons...)
+		}
+	case len(w.Reasons) > 0:
+		w.Text = "nothing is installed: " + w.Reasons[0].Text
+	case d != nil && d.manifest != nil:
+		w.Text = fmt.Sprintf("release %s will be installed at the next poll", d.manifest.Version)
+	}
+	return &w, nil
+}

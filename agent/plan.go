@@ -1,0 +1,120 @@
+package agent
+
+import (
+	"fmt"
+
+	"github.com/twinkeel/twinkeel/internal/verity"
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// The kinds of a Route.
+const (
+	routeCopy  = "copy"  // the running slot has the very image: no download
+	routeDelta = "delta" // from the running slot's image
+	routeFull  = "full"  // the whole image
+)
+
+// imagePlan is how one image gets into the slot.
+type imagePlan struct {
+	image release.Image
+	kind  string
+	blob  release.Blob   // of delta or full
+	from  release.Digest // verity root of the base; zero: none
+	base  int64          // size of the base, bytes
+	all   []Route        // with what was not chosen
+}
+
+// preflight checks the host before the first byte is fetched or written.
+func (a *Agent) preflight(m machine, slot partitions.Slot) error {
+	if err := a.st.writable(); err != nil {
+		return err
+	}
+	if r := m.record.Slots[slot.Other()]; !r.Successful || !r.Bootable() {
+		return &Refusal{Reason{CodeLoader, fmt.Sprintf("slot %s is not a committed slot to fall back to", slot.Other())}, nil}
+	}
+	if a.unproven() {
+		return &Refusal{Reason{CodeUnproven, fmt.Sprintf("slot %s was committed without a firmware boot: slot %s stays as it is until one succeeds", slot.Other(), slot)}, nil}
+	}
+	return nil
+}
+
+// plan finds the cheapest route for every image, and checks that the slot has room.
+func (a *Agent) plan(m machine, slot partitions.Slot, mf *release.Manifest) ([]imagePlan, error) {
+	p, err := a.st.pointer(m.boot.Slot)
+	if err != nil {
+		return nil, err
+	}
+	running, err := a.st.deployment(p.Current)
+	if err != nil {
+		return nil, err
+	}
+	plans := make([]imagePlan, 0, len(mf.Images))
+	for _, img := range mf.Images {
+		if err := a.room(slot, img); err != nil {
+			return nil, err
+		}
+		plans = append(plans, route(mf, img, running))
+	}
+	return plans, nil
+}
+
+// room compares the partition with what has to go there: the image and its tree.
+func (a *Agent) room(slot partitions.Slot, img release.Image) error {
+	if err := verity.CheckSize(img.Size); err != nil {
+		return &Refusal{Reason{CodeIncompatible, fmt.Sprintf("image %s: %v", img.Name, err)}, err}
+	}
+	dev, err := a.o.Slots.OpenRead(slot, img.Name)
+	if err != nil {
+		return &Refusal{Reason{CodeSlot, fmt.Sprintf("open image %s of slot %s: %v", img.Name, slot, err)}, err}
+	}
+	defer dev.Close()
+	if need := img.Size + verity.TreeSize(img.Size); dev.Size() < need {
+		return &Refusal{Reason{CodeNoRoom, fmt.Sprintf("image %s of slot %s: partition has %d bytes, image and hash tree need %d", img.Name, slot, dev.Size(), need)}, nil}
+	}
+	return nil
+}
+
+// route chooses for one image, by bytes.
+func route(mf *release.Manifest, img release.Image, running *Deployment) imagePlan {
+	best := imagePlan{image: img, kind: routeFull, blob: img.Full}
+	price := img.Full.Size
+	all := []Route{{Image: img.Name, Kind: routeFull, Download: img.Full.Size}}
+	if running != nil {
+		base, ok := running.Image(img.Name)
+		if d, found := mf.Delta(img.Name, base.Root); ok && found {
+			all = append(all, Route{Image: img.Name, Kind: routeDelta, Download: d.Size, Text: "from " + running.Version.String()})
+			if d.Size < price {
+				best.kind, best.blob, best.from, best.base, price = routeDelta, d.Blob, base.Root, base.Size, d.Size
+			}
+		}
+		if ok && base.Root == img.Root && base.Size == img.Size {
+			all = append(all, Route{Image: img.Name, Kind: routeCopy, Text: "unchanged since " + running.Version.String()})
+			best.kind, best.blob, best.from, best.base = routeCopy, release.Blob{}, base.Root, base.Size
+		}
+	}
+	for i := range all {
+		all[i].Chosen = all[i].Kind == best.kind
+	}
+	best.all = all
+	return best
+}
+
+// offer sums up the routes of a release.
+func offer(mf *release.Manifest, plans []imagePlan) *Offer {
+	o := &Offer{Version: mf.Version, Deployment: mf.Deployment(), Route: routeCopy}
+	for _, p := range plans {
+		o.DownloadBytes += p.blob.Size
+		if p.kind == routeFull || p.kind == routeDelta && o.Route == routeCopy {
+			o.Route = p.kind
+		}
+	}
+	return o
+}
+
+func (a *Agent) unproven() bool {
+	var h hostRecord
+	// An unreadable record is repaired by prepare; until then nothing says "unproven".
+	_ = a.st.load(fileHost, &h)
+	return h.Unproven
+}

@@ -1,0 +1,197 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+const (
+	maxHistory = 100
+	maxDenials = 100
+)
+
+// hostRecord is what the host remembers beside slots and transactions.
+type hostRecord struct {
+	Epoch uint64 `json:"epoch"` // the highest security epoch ever committed
+	// Unproven is set when the running slot was committed without a firmware boot; the
+	// other slot then stays as it is until one succeeded.
+	Unproven bool `json:"unproven,omitempty"`
+	// Deployments is the highest number given to a deployment so far.
+	Deployments uint64 `json:"deployments"`
+}
+
+type denialRecord struct {
+	Denials []Denial `json:"denials"`
+}
+
+type historyRecord struct {
+	Entries []HistoryEntry `json:"entries"`
+}
+
+func pointerFile(s partitions.Slot) string { return "slot-" + s.String() + ".json" }
+
+func deploymentFile(n uint64) string { return fmt.Sprintf("deployment-%d.json", n) }
+
+// loadOr reads a record, or leaves v as it is where there is none. A damaged record is
+// an error: state is never guessed from defaults.
+func (s *store) loadOr(name string, v any) error {
+	if err := s.load(name, v); err != nil && !absent(err) {
+		return err
+	}
+	return nil
+}
+
+func (s *store) pointer(slot partitions.Slot) (Pointer, error) {
+	var p Pointer
+	err := s.loadOr(pointerFile(slot), &p)
+	return p, err
+}
+
+// deployment returns a deployment by number; number 0 is none, and so is a file that
+// cannot be read: what is not known is not a base, and nothing to go back to.
+func (s *store) deployment(n uint64) (*Deployment, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	var d Deployment
+	if err := s.load(deploymentFile(n), &d); err != nil {
+		return nil, err
+	}
+	if d.Number != n {
+		return nil, fmt.Errorf("read state %s: %w: number: got %d, want %d", deploymentFile(n), errDamaged, d.Number, n)
+	}
+	return &d, nil
+}
+
+// newDeployment writes d under the next number. A number that was given out and not
+// used, because the power failed in between, is written again.
+func (s *store) newDeployment(d Deployment) (uint64, error) {
+	var h hostRecord
+	if err := s.loadOr(fileHost, &h); err != nil {
+		return 0, err
+	}
+	h.Deployments++
+	d.Number = h.Deployments
+	if err := s.save(deploymentFile(d.Number), &d); err != nil {
+		return 0, err
+	}
+	return d.Number, s.save(fileHost, &h)
+}
+
+// deny keeps a deployment from being installed again by itself. A second denial of the
+// same deployment raises the attempt and keeps the first reason's place.
+func (s *store) deny(d Denial) error {
+	var r denialRecord
+	if err := s.loadOr(fileDenials, &r); err != nil {
+		return err
+	}
+	r.Denials = slices.DeleteFunc(r.Denials, func(o Denial) bool {
+		if o.Deployment == d.Deployment {
+			d.Attempt = max(d.Attempt, o.Attempt)
+			return true
+		}
+		return false
+	})
+	r.Denials = append(r.Denials, d)
+	if n := len(r.Denials); n > maxDenials {
+		r.Denials = r.Denials[n-maxDenials:]
+	}
+	return s.save(fileDenials, &r)
+}
+
+func (s *store) undeny(digest release.Digest) (bool, error) {
+	var r denialRecord
+	if err := s.loadOr(fileDenials, &r); err != nil {
+		return false, err
+	}
+	n := len(r.Denials)
+	r.Denials = slices.DeleteFunc(r.Denials, func(o Denial) bool { return o.Deployment == digest })
+	if len(r.Denials) == n {
+		return false, nil
+	}
+	return true, s.save(fileDenials, &r)
+}
+
+func (s *store) denials() ([]Denial, error) {
+	var r denialRecord
+	err := s.loadOr(fileDenials, &r)
+	return r.Denials, err
+}
+
+// hold returns the hold in force, or nil.
+func (s *store) hold(now time.Time) (*Hold, error) {
+	var h Hold
+	if err := s.load(fileHold, &h); err != nil {
+		if absent(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	if !h.Until.IsZero() && !now.Before(h.Until) {
+		return nil, nil
+	}
+	return &h, nil
+}
+
+// record appends to the history. The history explains; nothing is decided from it, so
+// a damaged one is begun anew.
+func (s *store) record(e HistoryEntry) error {
+	var r historyRecord
+	if err := s.load(fileHistory, &r); err != nil {
+		r = historyRecord{}
+	}
+	if n := len(r.Entries); n > 0 && e.Seq != 0 && r.Entries[n-1].Seq == e.Seq && r.Entries[n-1].Kind == e.Kind {
+		// The same end of the same transaction, written again after a crash.
+		r.Entries[n-1] = e
+		return s.save(fileHistory, &r)
+	}
+	r.Entries = append(r.Entries, e)
+	if n := len(r.Entries); n > maxHistory {
+		r.Entries = r.Entries[n-maxHistory:]
+	}
+	return s.save(fileHistory, &r)
+}
+
+func (s *store) history() ([]HistoryEntry, error) {
+	var r historyRecord
+	err := s.loadOr(fileHistory, &r)
+	return r.Entries, err
+}
+
+func manifestFile(n uint64) string { return fmt.Sprintf("manifest-%d.json", n) }
+
+// saveManifest keeps the signed manifest of a deployment that is being staged, so that
+// an interrupted download goes on without asking anybody.
+func (s *store) saveManifest(n uint64, raw []byte) error {
+	if s.dir == nil {
+		return s.missing()
+	}
+	if err := s.dir.Replace(manifestFile(n), raw); err != nil {
+		return &Refusal{Reason{CodeState, fmt.Sprintf("write state %s: %v", manifestFile(n), err)}, err}
+	}
+	return nil
+}
+
+// manifest returns the manifest of deployment n, checked against the digest that was
+// noted when its signature had been verified.
+func (s *store) manifest(n uint64) (*release.Manifest, error) {
+	d, err := s.deployment(n)
+	if err != nil {
+		return nil, err
+	}
+	if d == nil {
+		return nil, fmt.Errorf("read state: deployment %d is not known", n)
+	}
+	raw, err := s.dir.Read(manifestFile(n))
+	if err != nil {
+		return nil, err
+	}
+	if got := release.DigestOf(raw); got != d.Manifest {
+		return nil, fmt.Errorf("read state %s: %w: sha256: got %s, want %s", manifestFile(n), errDamaged, got.Short(), d.Manifest.Short())
+	}
+	return release.DecodeManifest(raw)
+}

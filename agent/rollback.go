@@ -1,0 +1,133 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twinkeel/twinkeel/partitions/bootloader"
+)
+
+// rollback goes back by hand, without a server: from a trial it ends the trial; from a
+// committed release it opens a transaction to the other slot, which is read back, tried
+// and judged like any other.
+func (a *Agent) rollback(ctx context.Context, m machine, r Request) (*Outcome, error) {
+	if r.Data != "" && r.Data != "keep" && r.Data != "restore" {
+		return nil, &Refusal{Reason{CodeUsage, fmt.Sprintf("data: got %.20q, want keep or restore", r.Data)}, nil}
+	}
+	if err := a.st.writable(); err != nil {
+		return a.rollbackByRecord(ctx, m, err)
+	}
+	if err := a.prepare(ctx, m); err != nil {
+		return nil, err
+	}
+	t, err := a.journal(m)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case t.Phase == Armed:
+		return a.endTrial(ctx, m, t, r)
+	case t.Phase == Reverting:
+		return nil, &Refusal{Reason{CodeBusy, fmt.Sprintf("transaction %d goes back already", t.Seq)}, nil}
+	case t.Phase != Idle && t.Kind == KindUpdate && m.record.Slots[t.Slot].Priority == 0:
+		return nil, &Refusal{Reason{CodeNoFallback, fmt.Sprintf("slot %s is being written with %s: there is nothing else to go back to", t.Slot, a.versionOf(t.To))}, nil}
+	}
+	p, _, reason, err := a.fallback(m)
+	if err != nil {
+		return nil, err
+	}
+	if reason != nil && (reason.Code != CodeEpoch || !r.Force) {
+		return nil, &Refusal{*reason, nil}
+	}
+	if reason != nil && r.Reason == "" {
+		return nil, &Refusal{Reason{CodeUsage, "a rollback below the security epoch needs --reason as well as --force"}, nil}
+	}
+	if t.Phase != Idle {
+		if err := a.finish(&t, HistoryEntry{Result: "abandoned", Code: CodeByHand, Text: "the operator goes back"}); err != nil {
+			return nil, err
+		}
+	}
+	running, err := a.st.pointer(m.boot.Slot)
+	if err != nil {
+		return nil, err
+	}
+	t = Transaction{
+		Seq: t.Seq + 1, Phase: Staged, Kind: KindRollback, Slot: m.boot.Slot.Other(), From: running.Current, To: p.Current,
+		NoReboot: r.NoReboot, Reason: r.Reason, Started: a.now(),
+	}
+	if err := a.save(&t); err != nil {
+		return nil, err
+	}
+	return a.goBack(ctx, t)
+}
+
+// goBack advances to the reboot and says what happens.
+func (a *Agent) goBack(ctx context.Context, t Transaction) (*Outcome, error) {
+	to := a.versionOf(t.To)
+	step, now, err := a.advance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &Outcome{Reboot: step == StepReboot}
+	switch {
+	case step == StepReboot && now.NoReboot:
+		o.Text = fmt.Sprintf("slot %s with %s boots next", t.Slot, to)
+	case step == StepReboot:
+		o.Text = fmt.Sprintf("rebooting into slot %s with %s", t.Slot, to)
+	default:
+		o.Text = fmt.Sprintf("the rollback to %s is %s", to, now.Phase)
+	}
+	return o, nil
+}
+
+// endTrial leaves a trial by hand: the running one, or one that waits for its reboot.
+func (a *Agent) endTrial(ctx context.Context, m machine, t Transaction, r Request) (*Outcome, error) {
+	t.Verdict = &Reason{CodeByHand, reasonText(&Transaction{Reason: r.Reason})}
+	t.NoReboot = r.NoReboot
+	if err := a.markReverting(m, &t); err != nil {
+		return nil, err
+	}
+	step, _, err := a.advance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if step == StepReboot {
+		return &Outcome{Text: fmt.Sprintf("the trial of slot %s is over; rebooting into slot %s", t.Slot, t.Slot.Other()), Reboot: true}, nil
+	}
+	return &Outcome{Text: fmt.Sprintf("slot %s is not tried", t.Slot)}, nil
+}
+
+// fallback says what a rollback would go to, and what stands against it.
+func (a *Agent) fallback(m machine) (Pointer, *Deployment, *Reason, error) {
+	other := m.boot.Slot.Other()
+	p, err := a.st.pointer(other)
+	if err != nil {
+		return p, nil, nil, err
+	}
+	d, err := a.st.deployment(p.Current)
+	if err != nil || d == nil || !p.Committed {
+		return p, nil, &Reason{CodeNoFallback, fmt.Sprintf("slot %s holds no release that was ever committed", other)}, nil
+	}
+	if e := a.epoch(m); d.Epoch < e {
+		return p, d, &Reason{CodeEpoch, fmt.Sprintf("release %s has security epoch %d, this host is at %d: --force and --reason are needed", d.Version, d.Epoch, e)}, nil
+	}
+	return p, d, nil, nil
+}
+
+// rollbackByRecord goes back on a host without a usable state directory: what can be
+// known is that the loader calls the other slot successful.
+func (a *Agent) rollbackByRecord(ctx context.Context, m machine, cause error) (*Outcome, error) {
+	other := m.boot.Slot.Other()
+	if r := m.record.Slots[other]; !r.Successful || !r.Bootable() {
+		return nil, &Refusal{Reason{CodeNoFallback, fmt.Sprintf("slot %s is not bootable, and without the state directory nothing more is known of it (%v)", other, cause)}, nil}
+	}
+	s := m.record.Commit(other)
+	s.Slots[m.boot.Slot] = bootloader.Record{Priority: 1, Successful: true}
+	if err := a.store(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := a.o.Reboot(ctx); err != nil {
+		return nil, fmt.Errorf("ask for a reboot: %w", err)
+	}
+	return &Outcome{Reboot: true, Text: fmt.Sprintf("rebooting into slot %s by the boot record alone; the denial of what runs now was not saved: %v", other, cause)}, nil
+}

@@ -1,0 +1,203 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/twinkeel/twinkeel/agent/policy"
+)
+
+// RetryAfter is an error that says when to ask again.
+type RetryAfter interface {
+	error
+	After() time.Duration
+}
+
+// Run is the daemon's life: it resumes what was under way, then polls, until ctx is done.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.Own(); err != nil && CodeOf(err) != CodeState {
+		return err
+	}
+	// What was interrupted goes on at once; the first poll waits a random while.
+	wait := a.cycle(ctx, false)
+	first := policy.Poll{Interval: a.o.Interval, HostID: a.o.HostID}.First(a.o.Random())
+	if a.resting() {
+		wait = first
+	}
+	for ctx.Err() == nil {
+		if err := a.sleep(ctx, wait); err != nil {
+			break
+		}
+		wait = a.cycle(ctx, true)
+	}
+	return ctx.Err()
+}
+
+// Once resumes what is under way, polls once, and goes as far as it comes.
+func (a *Agent) Once(ctx context.Context) error {
+	a.cycle(ctx, true)
+	a.mem.Lock()
+	defer a.mem.Unlock()
+	return a.last.err
+}
+
+// sleep waits, but not longer than until something changed.
+func (a *Agent) sleep(ctx context.Context, d time.Duration) error {
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.mem.Lock()
+	a.wake = cancel
+	a.mem.Unlock()
+	// Only the outer context ends the agent; the inner one ends the nap.
+	_ = a.o.Clock.Sleep(inner, d)
+	return ctx.Err()
+}
+
+// cycle does one round of work and returns how long to wait for the next.
+func (a *Agent) cycle(ctx context.Context, poll bool) time.Duration {
+	release, err := a.acquire()
+	if err != nil {
+		a.note(nil, err)
+		return a.next(Transaction{})
+	}
+	defer release()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.working(cancel)
+	defer a.working(nil)
+	step, t, err := a.advance(ctx)
+	if err == nil && step == StepRest && poll {
+		if err = a.poll(ctx, t); err == nil {
+			step, t, err = a.advance(ctx)
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		a.log.Error("cycle ended with an error", "step", step, "txn", t.Seq, "code", CodeOf(err), "err", err)
+	}
+	if err != nil {
+		a.note(nil, err)
+	}
+	return a.next(t)
+}
+
+// working notes how to stop the work under way, for a request that goes before it.
+func (a *Agent) working(cancel context.CancelFunc) {
+	a.mem.Lock()
+	defer a.mem.Unlock()
+	a.cancel = cancel
+	if cancel == nil {
+		a.event = nil
+	}
+}
+
+// poll asks what this host should run, and opens a transaction if it may.
+func (a *Agent) poll(ctx context.Context, t Transaction) error {
+	m, err := a.machine(ctx)
+	if err != nil {
+		return err
+	}
+	d, err := a.decide(ctx, m, wish{})
+	if err != nil {
+		return err
+	}
+	a.price(m, d)
+	a.note(d, nil)
+	if !d.ok() {
+		a.log.Info("nothing to do", "reasons", d.reasons())
+		return nil
+	}
+	return a.begin(m, d, Transaction{Seq: t.Seq + 1, Slot: m.boot.Slot.Other()})
+}
+
+// note keeps what a check found, in memory.
+func (a *Agent) note(d *decision, err error) {
+	a.mem.Lock()
+	defer a.mem.Unlock()
+	now := a.now()
+	a.last.err, a.last.after = err, 0
+	if err != nil {
+		var wait RetryAfter
+		if errors.As(err, &wait) {
+			a.last.after = wait.After()
+		}
+		a.last.failed++
+		code := CodeOf(err)
+		if code == "" {
+			code = "error"
+		}
+		a.last.reasons = []Reason{{code, err.Error()}}
+		return
+	}
+	a.last.at, a.last.failed, a.last.reasons, a.last.interval = now, 0, d.reasons(), 0
+	if d.directive != nil && d.directive.PollInterval != "" {
+		// It was validated when the directive was decoded.
+		a.last.interval, _ = time.ParseDuration(d.directive.PollInterval)
+	}
+	a.last.offer = d.offer
+}
+
+// price works out what the release would cost to fetch, for people. It is no condition.
+func (a *Agent) price(m machine, d *decision) {
+	if d.manifest == nil || contains(d.never, CodeCurrent) {
+		return
+	}
+	plans, err := a.plan(m, m.boot.Slot.Other(), d.manifest)
+	if err != nil {
+		d.later = append(d.later, Reason{CodeOf(err), err.Error()})
+		return
+	}
+	d.offer = offer(d.manifest, plans)
+	for _, p := range plans {
+		d.routes = append(d.routes, p.all...)
+	}
+}
+
+func contains(list []Reason, code string) bool {
+	for _, r := range list {
+		if r.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// next is how long to wait for the next cycle.
+func (a *Agent) next(t Transaction) time.Duration {
+	a.mem.Lock()
+	defer a.mem.Unlock()
+	a.polls++
+	p := policy.Poll{Interval: a.o.Interval, HostID: a.o.HostID}
+	if a.last.interval > 0 {
+		p.Interval = a.last.interval
+	}
+	wait := p.Next(a.polls, a.last.failed, a.last.after)
+	now := a.o.Clock.Now()
+	if d := t.RetryAt.Sub(now); t.Phase == Staged && d > 0 && d < wait {
+		wait = d
+	}
+	if open := a.o.Windows.Next(now, a.o.Location).Sub(now); t.Phase == Staged && open > 0 && open < wait {
+		wait = open
+	}
+	if t.Phase == Armed || t.Phase == Reverting {
+		// A reboot was asked for and has not come, or the trial could not be judged.
+		wait = min(wait, time.Minute)
+	}
+	return wait
+}
+
+// resting reports whether nothing is under way, as far as the journal can be read.
+func (a *Agent) resting() bool {
+	t := Transaction{Phase: Idle}
+	err := a.st.load(fileJournal, &t)
+	return err != nil || t.Phase == Idle
+}
+
+// nudge ends the daemon's nap.
+func (a *Agent) nudge() {
+	a.mem.Lock()
+	defer a.mem.Unlock()
+	if a.wake != nil {
+		a.wake()
+	}
+}

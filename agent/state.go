@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"reflect"
+	"strings"
+
+	"github.com/twinkeel/twinkeel/internal/durable"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// StateFormat is the newest state format that this agent reads and writes. It writes
+// the newest one that the agents of both slots read, so that an agent which dies in its
+// trial leaves nothing behind that the other cannot read.
+const StateFormat = 1
+
+// The files of the state directory. Deployments are deployment-N.json.
+const (
+	fileJournal    = "journal.json"
+	fileDenials    = "denials.json"
+	fileHistory    = "history.json"
+	fileHold       = "hold.json"
+	fileHost       = "host.json"
+	fileCheckpoint = "checkpoint.json"
+	fileProbe      = "writable"
+)
+
+// errDamaged is in the chain of an error about a file that is there but not what was
+// written.
+var errDamaged = errors.New("damaged")
+
+// store keeps the agent's state as checksummed JSON records in a durable.Dir.
+// Source of the format: docs/FORMAT.md, "State of a host".
+type store struct {
+	dir    durable.Dir // nil: there is no state directory
+	err    error       // why dir is nil
+	reads  int         // newest format that can be read
+	writes int         // format that is written
+}
+
+// envelope is a record on disk: the sum covers the exact bytes of Body.
+type envelope struct {
+	Format int             `json:"format"`
+	SHA256 release.Digest  `json:"sha256"`
+	Body   json.RawMessage `json:"body"`
+}
+
+// load reads a record into v. A missing file is fs.ErrNotExist, a file with other bytes
+// than were written is errDamaged.
+func (s *store) load(name string, v any) error {
+	body, err := s.body(name)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("read state %s: %w: %w", name, errDamaged, err)
+	}
+	return nil
+}
+
+func (s *store) body(name string) (json.RawMessage, error) {
+	if s.dir == nil {
+		return nil, s.missing()
+	}
+	b, err := s.dir.Read(name)
+	if err != nil {
+		return nil, err
+	}
+	var e envelope
+	if err := json.Unmarshal(b, &e); err != nil {
+		return nil, fmt.Errorf("read state %s: %w: %w", name, errDamaged, err)
+	}
+	if got := release.DigestOf(e.Body); got != e.SHA256 {
+		return nil, fmt.Errorf("read state %s: %w: sha256: got %s, want %s", name, errDamaged, got.Short(), e.SHA256.Short())
+	}
+	if e.Format < 1 || e.Format > s.reads {
+		return nil, fmt.Errorf("read state %s: format: got %d, want 1 to %d", name, e.Format, s.reads)
+	}
+	return e.Body, nil
+}
+
+// save durably replaces a record. Fields of the old record that this agent does not
+// know are kept: a newer agent may have written them.
+func (s *store) save(name string, v any) error {
+	if s.dir == nil {
+		return s.missing()
+	}
+	body, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write state %s: %w", name, err)
+	}
+	if old, err := s.body(name); err == nil {
+		if body, err = keepUnknown(body, old, v); err != nil {
+			return fmt.Errorf("write state %s: %w", name, err)
+		}
+	}
+	b, err := json.Marshal(envelope{s.writes, release.DigestOf(body), body})
+	if err != nil {
+		return fmt.Errorf("write state %s: %w", name, err)
+	}
+	if err := s.dir.Replace(name, append(b, '\n')); err != nil {
+		return &Refusal{Reason{CodeState, fmt.Sprintf("write state %s: %v", name, err)}, err}
+	}
+	return nil
+}
+
+// keepUnknown adds to body the top-level fields of old that v's type does not have.
+func keepUnknown(body, old json.RawMessage, v any) (json.RawMessage, error) {
+	var before, after map[string]json.RawMessage
+	if json.Unmarshal(old, &before) != nil {
+		return body, nil
+	}
+	known := jsonFields(reflect.TypeOf(v))
+	for k := range before {
+		if known[k] {
+			delete(before, k)
+		}
+	}
+	if len(before) == 0 {
+		return body, nil
+	}
+	if err := json.Unmarshal(body, &after); err != nil {
+		return nil, err
+	}
+	for k, x := range before {
+		after[k] = x
+	}
+	return json.Marshal(after)
+}
+
+func jsonFields(t reflect.Type) map[string]bool {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	known := map[string]bool{}
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		known[name] = true
+	}
+	return known
+}
+
+func (s *store) remove(name string) error {
+	if s.dir == nil {
+		return s.missing()
+	}
+	return s.dir.Remove(name)
+}
+
+func (s *store) missing() error {
+	return &Refusal{Reason{CodeState, fmt.Sprintf("state directory: %v", s.err)}, s.err}
+}
+
+// writable reports why nothing can be written to the state directory, or nil.
+func (s *store) writable() error {
+	if s.dir == nil {
+		return s.missing()
+	}
+	if err := s.dir.Replace(fileProbe, nil); err != nil {
+		return &Refusal{Reason{CodeState, fmt.Sprintf("state directory cannot be written: %v", err)}, err}
+	}
+	return nil
+}
+
+func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
