@@ -51,10 +51,14 @@ type floors struct {
 	problem error
 }
 
+func noFloors() floorState {
+	return floorState{Format: floorFormat, Roles: map[string]roleFloor{}}
+}
+
 // openFloors reads both copies. That there is none is fine as long as hasMetadata is
 // false, for a floor is always written before the first metadata.
 func openFloors(dir durable.Dir, hasMetadata bool) *floors {
-	f := &floors{dir: dir, state: floorState{Format: floorFormat}}
+	f := &floors{dir: dir, state: noFloors()}
 	var bad []error
 	found := false
 	for i, name := range floorFiles {
@@ -101,9 +105,6 @@ func (f *floors) raise(role, keys string, version int64, signedAt time.Time) err
 	}
 	s := f.state
 	s.Roles = maps.Clone(s.Roles)
-	if s.Roles == nil {
-		s.Roles = map[string]roleFloor{}
-	}
 	s.Roles[role] = want
 	return f.write(s)
 }
@@ -154,7 +155,7 @@ func (f *floors) reset() error {
 			return err
 		}
 	}
-	*f = floors{dir: f.dir, state: floorState{Format: floorFormat}}
+	*f = floors{dir: f.dir, state: noFloors()}
 	return nil
 }
 
@@ -184,7 +185,7 @@ func (s floorState) encode() ([]byte, error) {
 
 // decodeFloor reads one copy. Only what encode wrote passes the checksum.
 func decodeFloor(b []byte) (floorState, error) {
-	var s floorState
+	s := noFloors()
 	if len(b) > maxFloorSize {
 		return s, fmt.Errorf("got %d bytes, want at most %d", len(b), maxFloorSize)
 	}
