@@ -13,7 +13,7 @@ const maxSalt = 32
 
 var errTruncated = errors.New("truncated")
 
-// cursor reads the fields of a head. After the first error it returns zero values.
+// cursor reads the fields of heads and payloads. After the first error it returns zero values.
 type cursor struct {
 	b   []byte
 	err error
@@ -54,6 +54,24 @@ func (c *cursor) bytes(n int) []byte {
 	b := c.b[:n]
 	c.b = c.b[n:]
 	return b
+}
+
+// relative reads an offset in an image as its signed distance from the offset from.
+func (c *cursor) relative(from int64) int64 {
+	if c.err != nil {
+		return 0
+	}
+	d, n := binary.Varint(c.b)
+	switch {
+	case n <= 0:
+		c.err = errTruncated
+		return 0
+	case d < -from || d > release.MaxImageSize-from:
+		c.err = fmt.Errorf("offset: got %d from %d on, which is in no image", d, from)
+		return 0
+	}
+	c.b = c.b[n:]
+	return from + d
 }
 
 func (c *cursor) digest() (d release.Digest) {
