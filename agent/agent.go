@@ -85,6 +85,10 @@ type lastCheck struct {
 	failed   int           // polls in a row
 	after    time.Duration // what the server asked to wait
 	interval time.Duration // the directive's; 0: none
+
+	trust       signing.State
+	expires     time.Time // of the trust metadata
+	clockBehind bool
 }
 
 // New returns an agent that has not touched anything yet.

@@ -114,11 +114,13 @@ func (a *Agent) doctorTrust(add addFinding) {
 		add(levelError, "trust", "put the publisher's root.json where `root` in the configuration says", "there is no factory root")
 		return
 	}
-	if a.trust == nil {
-		add(levelNote, "trust", "", "trust metadata was not read since this process began")
+	a.mem.Lock()
+	s, behind := a.last.trust, a.last.clockBehind
+	a.mem.Unlock()
+	if len(s.Roles) == 0 {
+		add(levelNote, "trust", "`twinkeel check` reads it", "trust metadata was not read since this process began")
 		return
 	}
-	s := a.trust.State()
 	if s.Problem != "" {
 		add(levelError, "trust", "`twinkeel trust reset` starts anew from the factory root", "%s", s.Problem)
 	}
@@ -131,7 +133,7 @@ func (a *Agent) doctorTrust(add addFinding) {
 			add(levelOK, "trust", "", "%s version %d is good until %s", r.Name, r.Version, r.Expires.Format(time.RFC3339))
 		}
 	}
-	if a.trust.ClockBehind() {
+	if behind {
 		add(levelWarning, "clock", "set the clock", "the clock is before the newest time that signed metadata proves")
 	}
 }

@@ -25,6 +25,13 @@ func (a *Agent) rollback(ctx context.Context, m machine, r Request) (*Outcome, e
 		return nil, err
 	}
 	switch {
+	case t.Phase == Armed && t.Kind == KindRollback && t.Slot != m.boot.Slot:
+		// It is on its way already; asked again, the reboot is asked for again.
+		t.NoReboot = r.NoReboot
+		if err := a.save(&t); err != nil {
+			return nil, err
+		}
+		return a.goBack(ctx, t)
 	case t.Phase == Armed:
 		return a.endTrial(ctx, m, t, r)
 	case t.Phase == Reverting:

@@ -72,10 +72,9 @@ func (a *Agent) cycle(ctx context.Context, poll bool) time.Duration {
 			step, t, err = a.advance(ctx)
 		}
 	}
+	// Work that was interrupted, by an operator or by the end of the daemon, did not fail.
 	if err != nil && ctx.Err() == nil {
 		a.log.Error("cycle ended with an error", "step", step, "txn", t.Seq, "code", CodeOf(err), "err", err)
-	}
-	if err != nil {
 		a.note(nil, err)
 	}
 	return a.next(t)
@@ -114,8 +113,10 @@ func (a *Agent) poll(ctx context.Context, t Transaction) error {
 func (a *Agent) note(d *decision, err error) {
 	a.mem.Lock()
 	defer a.mem.Unlock()
-	now := a.now()
 	a.last.err, a.last.after = err, 0
+	if a.trust != nil {
+		a.last.trust, a.last.expires, a.last.clockBehind = a.trust.State(), a.trust.Expires(), a.trust.ClockBehind()
+	}
 	if err != nil {
 		var wait RetryAfter
 		if errors.As(err, &wait) {
@@ -129,7 +130,7 @@ func (a *Agent) note(d *decision, err error) {
 		a.last.reasons = []Reason{{code, err.Error()}}
 		return
 	}
-	a.last.at, a.last.failed, a.last.reasons, a.last.interval = now, 0, d.reasons(), 0
+	a.last.at, a.last.failed, a.last.reasons, a.last.interval = a.now(), 0, d.reasons(), 0
 	if d.directive != nil && d.directive.PollInterval != "" {
 		// It was validated when the directive was decoded.
 		a.last.interval, _ = time.ParseDuration(d.directive.PollInterval)

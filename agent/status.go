@@ -115,12 +115,10 @@ func (a *Agent) memoryStatus(s *Status) {
 			s.Reasons = append(s.Reasons, r)
 		}
 	}
-	if a.trust != nil {
-		if e := a.trust.Expires(); !e.IsZero() {
-			s.Expires = &e
-		}
-		if a.trust.ClockBehind() {
-			s.Reasons = append(s.Reasons, Reason{CodeClockBehind, "the clock is before the newest time that signed metadata proves"})
-		}
+	if a.last.clockBehind {
+		s.Reasons = append(s.Reasons, Reason{CodeClockBehind, "the clock is before the newest time that signed metadata proves"})
+	}
+	if e := a.last.expires; !e.IsZero() {
+		s.Expires = &e
 	}
 }
