@@ -74,6 +74,39 @@ func New(now time.Time, channels ...string) *Repo {
 	return r
 }
 
+// Clone returns a copy with the same keys: what somebody who stole them can do while the
+// honest repository goes on.
+func (r *Repo) Clone() *Repo {
+	c := *r
+	c.Requests = nil
+	c.docs, c.keys, c.files = clone(r.docs).(map[string]Doc), maps.Clone(r.keys), maps.Clone(r.files)
+	return &c
+}
+
+func clone(v any) any {
+	switch v := v.(type) {
+	case map[string]Doc:
+		out := map[string]Doc{}
+		for k, e := range v {
+			out[k] = clone(e).(Doc)
+		}
+		return out
+	case Doc:
+		out := Doc{}
+		for k, e := range v {
+			out[k] = clone(e)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			out[i] = clone(e)
+		}
+		return out
+	}
+	return v
+}
+
 // targetsRoles returns targets and all delegated roles, sorted.
 func (r *Repo) targetsRoles() []string {
 	var out []string
@@ -193,15 +226,18 @@ func (r *Repo) Put(role string, b []byte) {
 		return
 	case "root":
 	case "snapshot":
-		r.docs["timestamp"]["meta"].(Doc)["snapshot.json"] = listing(v, b)
+		r.list("timestamp", "snapshot.json", v, b)
 	default:
-		r.docs["snapshot"]["meta"].(Doc)[role+".json"] = listing(v, b)
+		r.list("snapshot", role+".json", v, b)
 	}
 	r.files[fmt.Sprintf("metadata/%v.%s.json", v, role)] = b
 }
 
-func listing(version any, b []byte) Doc {
-	return Doc{"version": version, "length": len(b), "hashes": Doc{"sha256": release.DigestOf(b).String()}}
+// list lists a metadata file in parent, unless a test has taken the list away.
+func (r *Repo) list(parent, file string, version any, b []byte) {
+	if meta, ok := r.docs[parent]["meta"].(Doc); ok {
+		meta[file] = Doc{"version": version, "length": len(b), "hashes": Doc{"sha256": release.DigestOf(b).String()}}
+	}
 }
 
 func life(role string) time.Duration {
