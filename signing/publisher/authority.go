@@ -195,18 +195,17 @@ type AuthorityChange struct {
 	Threshold int    // 0: as it is
 }
 
-// Change applies c in memory and returns the role whose document it changed: root for the
-// top-level roles, targets for delegated ones. It leaves root unsigned, as only a
-// proposal may publish a root.
-func (s *Set) Change(c AuthorityChange) (document string, err error) {
+// Change applies c in memory: to root for the top-level roles, to targets for delegated
+// ones. It leaves root unsigned, as only a proposal may publish a root.
+func (s *Set) Change(c AuthorityChange) error {
 	ids, threshold, _ := s.authority(c.Role)
 	if threshold == 0 {
-		return "", fmt.Errorf("there is no role %s", c.Role)
+		return fmt.Errorf("there is no role %s", c.Role)
 	}
 	ids = slices.Clone(ids)
 	if c.Add != nil {
 		if slices.Contains(ids, c.Add.ID) {
-			return "", fmt.Errorf("role %s has key %.12s already", c.Role, c.Add.ID)
+			return fmt.Errorf("role %s has key %.12s already", c.Role, c.Add.ID)
 		}
 		ids = append(ids, c.Add.ID)
 		slices.Sort(ids)
@@ -214,7 +213,7 @@ func (s *Set) Change(c AuthorityChange) (document string, err error) {
 	if c.Remove != "" {
 		i := slices.Index(ids, c.Remove)
 		if i < 0 {
-			return "", fmt.Errorf("role %s has no key %.12s", c.Role, c.Remove)
+			return fmt.Errorf("role %s has no key %.12s", c.Role, c.Remove)
 		}
 		ids = slices.Delete(ids, i, i+1)
 	}
@@ -222,12 +221,12 @@ func (s *Set) Change(c AuthorityChange) (document string, err error) {
 		threshold = c.Threshold
 	}
 	if threshold < 1 || threshold > len(ids) {
-		return "", fmt.Errorf("role %s: got a threshold of %d with %d keys", c.Role, threshold, len(ids))
+		return fmt.Errorf("role %s: got a threshold of %d with %d keys", c.Role, threshold, len(ids))
 	}
 	if s.root.Signed.Roles[c.Role] != nil {
-		return RoleRoot, s.changeRoot(c, ids, threshold)
+		return s.changeRoot(c, ids, threshold)
 	}
-	return RoleTargets, s.changeTargets(c, ids, threshold)
+	return s.changeTargets(c, ids, threshold)
 }
 
 func (s *Set) changeRoot(c AuthorityChange, ids []string, threshold int) error {
@@ -271,6 +270,13 @@ func (s *Set) changeTargets(c AuthorityChange, ids []string, threshold int) erro
 		}
 	}
 	maps.DeleteFunc(d.Keys, func(id string, _ *metadata.Key) bool { return !used[id] })
+	// A role whose signatures no longer suffice has to be signed along with its new
+	// delegation; an online one is when that is published.
+	if !IsOnline(c.Role) && doc.VerifyDelegate(c.Role, s.delegated[c.Role]) != nil {
+		if _, err := s.edit(c.Role); err != nil {
+			return err
+		}
+	}
 	return nameKeys(&doc.Signed.UnrecognizedFields, c, d.Keys)
 }
 

@@ -126,6 +126,16 @@ func (s *Set) Withdraw(role, name string, w Withdrawal) error {
 	return setRest(&doc.Signed.UnrecognizedFields, withdrawnField, list)
 }
 
+// DropTarget makes a role no longer vouch for name, without a record. The role has to be
+// signed again.
+func (s *Set) DropTarget(role, name string) error {
+	doc, err := s.edit(role)
+	if err == nil {
+		delete(doc.Signed.Targets, name)
+	}
+	return err
+}
+
 // Renew marks a role for signing with nothing changed but version and expiry.
 func (s *Set) Renew(role string) error {
 	_, err := s.edit(role)

@@ -270,6 +270,19 @@ func (s *Set) RootVersion() (version int64, digest [sha256.Size]byte) {
 	return s.root.Signed.Version, sha256.Sum256(s.rootBytes)
 }
 
+// IsTopLevel reports whether a role is one that root names.
+func (s *Set) IsTopLevel(role string) bool { return s.root.Signed.Roles[role] != nil }
+
+// MetadataPath is where the repository keeps the current file of targets or of a
+// delegated role; "" if there is no such role.
+func (s *Set) MetadataPath(role string) string {
+	meta := s.snapshot.Signed.Meta[role+".json"]
+	if meta == nil {
+		return ""
+	}
+	return "metadata/" + fileName(meta.Version, role)
+}
+
 // MetadataFiles returns the names of the files in the metadata directory that make up
 // this set, without the roots.
 func (s *Set) MetadataFiles() []string {

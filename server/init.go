@@ -1,0 +1,249 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/twinkeel/twinkeel/internal/durable"
+	"github.com/twinkeel/twinkeel/signing/publisher"
+)
+
+// InitOptions describe a new site.
+type InitOptions struct {
+	Profile   Profile
+	Channels  []string
+	Kind      publisher.Kind
+	Spare     string // directory of the spare root key (solo); "": keys/spare
+	Lifetimes Lifetimes
+}
+
+// InitResult says what was made.
+type InitResult struct {
+	Format      int      `json:"format"`
+	Dir         string   `json:"dir"`
+	Profile     Profile  `json:"profile"`
+	Channels    []string `json:"channels"`
+	FactoryRoot string   `json:"factoryRoot"` // the file that hosts are made with
+	RootSHA256  string   `json:"rootSha256"`
+	Spare       string   `json:"spare,omitempty"` // where the spare root key lies
+	SpareMoved  bool     `json:"spareMoved"`      // whether that is outside the site
+	Keys        []NewKey `json:"keys"`
+}
+
+// NewKey is one key that was made.
+type NewKey struct {
+	Name      string   `json:"name"`
+	ID        string   `json:"id"`
+	Path      string   `json:"path"`
+	Encrypted bool     `json:"encrypted"`
+	Roles     []string `json:"roles"`
+}
+
+// Init makes a site: keys, the first root and an empty, signed repository. site.json is
+// written last; without it a directory is no site.
+func Init(ctx context.Context, dir string, in InitOptions, o Options) (*InitResult, error) {
+	if err := in.Lifetimes.check(); err != nil {
+		return nil, err
+	}
+	state, err := durable.OpenDir(dir, true)
+	if err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	s := &Site{dir: dir, state: state, medium: osMedium{}, opt: o.withDefaults(),
+		settings: Settings{Format: settingsFormat, Profile: in.Profile, Lifetimes: in.Lifetimes}}
+	if err := s.lock(); err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	if len(entries) > 0 {
+		return nil, fmt.Errorf("init %s: the directory is not empty", dir)
+	}
+	for name, mode := range map[string]os.FileMode{"keys": 0o700, "staging": 0o700, "repository": 0o755} {
+		if err := s.medium.Mkdir(filepath.Join(dir, name), mode); err != nil {
+			return nil, fmt.Errorf("init: %w", err)
+		}
+	}
+	// Whoever serves the repository has to pass through the directory above it; all else
+	// in there has modes of its own.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	if err := s.medium.SyncDir(dir); err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	return s.init(ctx, in)
+}
+
+func (s *Site) init(ctx context.Context, in InitOptions) (*InitResult, error) {
+	plan, keys, err := s.makeKeys(in)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := s.ring()
+	if err != nil {
+		return nil, err
+	}
+	// The spare key may lie elsewhere; it signs the first root too, which proves that it
+	// can be opened.
+	for _, k := range keys {
+		if !ring.Has(k.ID) {
+			if _, err := ring.Add(k.Path); err != nil {
+				return nil, err
+			}
+		}
+	}
+	set, files, err := publisher.New(*plan, ring)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.write(ctx, set, files); err != nil {
+		return nil, err
+	}
+	b, err := s.settings.encode()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.state.Replace("site.json", b); err != nil {
+		return nil, fmt.Errorf("init: %w", err)
+	}
+	_, digest := set.RootVersion()
+	r := &InitResult{Format: 1, Dir: s.dir, Profile: in.Profile, Channels: set.Channels(), Keys: keys,
+		FactoryRoot: s.repo("metadata/1.root.json"), RootSHA256: fmt.Sprintf("%x", digest)}
+	if in.Profile == Solo {
+		r.Spare, r.SpareMoved = s.spareDir(in), in.Spare != ""
+	}
+	return r, s.record("init", map[string]any{"profile": in.Profile, "channels": r.Channels, "root": r.RootSHA256})
+}
+
+func (s *Site) spareDir(in InitOptions) string {
+	if in.Spare != "" {
+		return in.Spare
+	}
+	return filepath.Join(s.dir, "keys", "spare")
+}
+
+// keyMaker makes and saves keys and remembers them.
+type keyMaker struct {
+	site  *Site
+	kind  publisher.Kind
+	pass  []byte
+	made  map[string]publisher.PublicKey
+	plan  *publisher.Plan
+	sheet []NewKey
+	err   error
+}
+
+// authority makes the named keys, or takes those that are made, for a role.
+func (m *keyMaker) authority(role string, threshold int, dir string, encrypted bool, names ...string) publisher.Authority {
+	a := publisher.Authority{Threshold: threshold}
+	for _, name := range names {
+		k, ok := m.made[name]
+		if !ok {
+			k = m.make(name, dir, encrypted)
+		}
+		for i := range m.sheet {
+			if m.sheet[i].Name == name {
+				m.sheet[i].Roles = append(m.sheet[i].Roles, role)
+			}
+		}
+		a.Keys = append(a.Keys, k)
+	}
+	return a
+}
+
+func (m *keyMaker) make(name, dir string, encrypted bool) publisher.PublicKey {
+	if m.err != nil {
+		return publisher.PublicKey{}
+	}
+	key, err := publisher.Generate(m.kind)
+	if err != nil {
+		m.err = err
+		return publisher.PublicKey{}
+	}
+	var pass []byte
+	if encrypted {
+		pass = m.pass
+	}
+	if m.err = publisher.SaveKey(dir, name, key, pass); m.err != nil {
+		return publisher.PublicKey{}
+	}
+	m.made[name] = key.Public
+	m.plan.Names[key.Public.ID] = name
+	m.sheet = append(m.sheet, NewKey{Name: name, ID: key.Public.ID, Path: filepath.Join(dir, name+".pem"), Encrypted: encrypted})
+	return key.Public
+}
+
+// makeKeys makes the keys of a profile and says who signs what.
+func (s *Site) makeKeys(in InitOptions) (*publisher.Plan, []NewKey, error) {
+	if in.Profile != Solo && in.Profile != Company {
+		return nil, nil, fmt.Errorf("init: got profile %q, want %s or %s", in.Profile, Solo, Company)
+	}
+	if len(in.Channels) == 0 {
+		return nil, nil, errors.New("init: want at least one channel")
+	}
+	if s.opt.Passphrase == nil {
+		return nil, nil, errors.New("init: a passphrase is needed for the keys of people")
+	}
+	pass, err := s.opt.Passphrase()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(pass) == 0 {
+		return nil, nil, errors.New("init: the passphrase is empty")
+	}
+	keys := filepath.Join(s.dir, "keys")
+	m := &keyMaker{site: s, kind: in.Kind, pass: pass, made: map[string]publisher.PublicKey{},
+		plan: &publisher.Plan{Names: map[string]string{}, Expires: s.expires}}
+	p := m.plan
+	if in.Profile == Solo {
+		spare := s.spareDir(in)
+		if err := os.MkdirAll(spare, 0o700); err != nil {
+			return nil, nil, fmt.Errorf("init: %w", err)
+		}
+		m.make("root-spare", spare, true)
+		p.Root = m.authority(publisher.RoleRoot, 1, keys, true, "root", "root-spare")
+		p.Targets = m.authority(publisher.RoleTargets, 1, keys, true, "targets")
+	} else {
+		p.Root = m.authority(publisher.RoleRoot, 3, keys, true, numbered("root", 5)...)
+		p.Targets = m.authority(publisher.RoleTargets, 2, keys, true, numbered("targets", 3)...)
+	}
+	for _, c := range slices.Compact(slices.Sorted(slices.Values(in.Channels))) {
+		p.Channels = append(p.Channels, publisher.Channel{Name: c, Releases: m.releases(in.Profile, c, keys),
+			Fleet: m.authority(publisher.FleetRole(c), 1, keys, false, "fleet")})
+	}
+	p.Snapshot = m.authority(publisher.RoleSnapshot, 1, keys, false, "snapshot")
+	p.Timestamp = m.authority(publisher.RoleTimestamp, 1, keys, false, "timestamp")
+	return p, m.sheet, m.err
+}
+
+// releases says who signs the releases of a channel. In a company, stable takes two
+// people, edge is signed by the build system, and every other channel takes one person.
+func (m *keyMaker) releases(profile Profile, channel, dir string) publisher.Authority {
+	role := publisher.OSRole(channel)
+	switch {
+	case profile == Solo:
+		return m.authority(role, 1, dir, true, "release")
+	case channel == "edge":
+		return m.authority(role, 1, dir, true, "ci")
+	case channel == "stable":
+		return m.authority(role, 2, dir, true, numbered("release", 3)...)
+	}
+	return m.authority(role, 1, dir, true, numbered("release", 3)...)
+}
+
+func numbered(name string, n int) []string {
+	var names []string
+	for i := range n {
+		names = append(names, name+"-"+strconv.Itoa(i+1))
+	}
+	return names
+}

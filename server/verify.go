@@ -1,0 +1,131 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/signing/publisher"
+)
+
+// VerifyResult says what was looked at and what is wrong.
+type VerifyResult struct {
+	Format   int      `json:"format"`
+	Releases int      `json:"releases"`
+	Payloads int      `json:"payloads"`
+	Bytes    int64    `json:"bytes"` // of payloads
+	Problems []string `json:"problems"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Verify checks the repository as a host would, and every payload that it names. quick
+// compares only the sizes of payloads.
+func (s *Site) Verify(ctx context.Context, quick bool) (*VerifyResult, error) {
+	r := &VerifyResult{Format: 1, Problems: []string{}}
+	set, err := s.metadata()
+	if err != nil {
+		r.Problems = append(r.Problems, err.Error())
+		return r, nil
+	}
+	r.Warnings = s.warnings(set)
+	inventory, err := s.inventory(set)
+	if err != nil {
+		r.Problems = append(r.Problems, err.Error())
+		return r, nil
+	}
+	r.Releases, r.Payloads = inventory.manifests, len(inventory.blobs)
+	for _, b := range inventory.blobs {
+		r.Bytes += b.Size
+	}
+	var targets []string
+	for _, channel := range set.Channels() {
+		for _, role := range []string{publisher.OSRole(channel), publisher.FleetRole(channel)} {
+			list, err := set.Targets(role)
+			if err != nil {
+				return nil, err
+			}
+			for _, t := range list {
+				targets = append(targets, t.Name)
+			}
+		}
+	}
+	if err := s.judge(ctx, overlay{site: s}, s.opt.Now(), targets); err != nil {
+		r.Problems = append(r.Problems, "a host would refuse it: "+err.Error())
+	}
+	for _, err := range s.checkPayloads(ctx, inventory, quick) {
+		r.Problems = append(r.Problems, err.Error())
+	}
+	return r, ctx.Err()
+}
+
+// StatusResult describes a site.
+type StatusResult struct {
+	Format   int              `json:"format"`
+	Profile  Profile          `json:"profile"`
+	Roles    []publisher.Role `json:"roles"`
+	Channels []ChannelStatus  `json:"channels"`
+	Warnings []string         `json:"warnings,omitempty"`
+}
+
+// ChannelStatus is what a channel holds and offers.
+type ChannelStatus struct {
+	Name      string             `json:"name"`
+	Directive *release.Directive `json:"directive"`
+	Releases  []ReleaseStatus    `json:"releases"` // newest first
+	Withdrawn []WithdrawnStatus  `json:"withdrawn,omitempty"`
+}
+
+// ReleaseStatus is one release in a channel.
+type ReleaseStatus struct {
+	Version    release.Version `json:"version"`
+	Compatible string          `json:"compatible"`
+}
+
+// WithdrawnStatus is a release that was taken back.
+type WithdrawnStatus struct {
+	Target string    `json:"target"`
+	Reason string    `json:"reason"`
+	Time   time.Time `json:"time"`
+}
+
+// Status describes the site.
+func (s *Site) Status() (*StatusResult, error) {
+	set, err := s.metadata()
+	if err != nil {
+		return nil, err
+	}
+	r := &StatusResult{Format: 1, Profile: s.settings.Profile, Roles: set.Roles(), Channels: []ChannelStatus{}, Warnings: s.warnings(set)}
+	for _, name := range set.Channels() {
+		c := ChannelStatus{Name: name, Releases: []ReleaseStatus{}}
+		if c.Directive, err = s.directive(set, name); err != nil {
+			return nil, err
+		}
+		list, err := releases(set, name)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range list {
+			c.Releases = append(c.Releases, ReleaseStatus{Version: l.Version, Compatible: l.Compatible})
+		}
+		withdrawn, err := set.Withdrawn(publisher.OSRole(name))
+		if err != nil {
+			return nil, err
+		}
+		for target, w := range withdrawn {
+			c.Withdrawn = append(c.Withdrawn, WithdrawnStatus{Target: target, Reason: w.Reason, Time: w.Time})
+		}
+		sortBy(c.Withdrawn, func(w WithdrawnStatus) string { return w.Target })
+		r.Channels = append(r.Channels, c)
+	}
+	return r, nil
+}
+
+// Damaged returns an error that sums up the problems, or nil.
+func (r *VerifyResult) Damaged() error {
+	if len(r.Problems) == 0 {
+		return nil
+	}
+	return fmt.Errorf("verify: %d problems: %s", len(r.Problems), strings.Join(r.Problems, "; "))
+}
