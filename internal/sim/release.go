@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/twinkeel/twinkeel/internal/verity"
-	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/release"
 )
 
@@ -44,10 +44,21 @@ func (r *Release) image(name string) []byte {
 	return r.parts[name][:i.Size]
 }
 
-// description is what a boot loader has to know of the release, for comparison.
 func (r *Release) root() release.Digest {
 	i, _ := r.Manifest.Image("root")
 	return i.Root
+}
+
+// description is what a boot loader has to know of the release.
+func (r *Release) description() bootloader.Description {
+	d := bootloader.Description{Version: r.Manifest.Version, Images: map[string]release.Digest{}}
+	for _, i := range r.Manifest.Images {
+		d.Images[i.Name] = i.Root
+		if i.Name == "root" {
+			d.Root, d.Salt, d.HashOffset = i.Root, i.Salt, i.Size
+		}
+	}
+	return d
 }
 
 // in reports whether a slot holds the release, bit for bit.
@@ -130,6 +141,3 @@ func withTree(image []byte, salt release.Salt) ([]byte, release.Digest, error) {
 	}
 	return part, root, nil
 }
-
-// slotName is for messages.
-func slotName(s partitions.Slot) string { return "slot " + s.String() }

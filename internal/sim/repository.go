@@ -38,7 +38,7 @@ type Publisher struct {
 // an empty directory.
 func NewPublisher(dir string, expires time.Time) (*Publisher, error) {
 	p := &Publisher{Expires: expires, files: map[string][]byte{}}
-	keys := map[string]publisher.Authority{}
+	keys, names := map[string]publisher.Authority{}, map[string]string{}
 	for _, name := range []string{"root", "targets", "release", "online"} {
 		key, err := seededKey(name)
 		if err != nil {
@@ -48,6 +48,7 @@ func NewPublisher(dir string, expires time.Time) (*Publisher, error) {
 			return nil, err
 		}
 		keys[name] = publisher.Authority{Keys: []publisher.PublicKey{key.Public}, Threshold: 1}
+		names[key.Public.ID] = name
 	}
 	var err error
 	if p.ring, err = publisher.OpenRing(nil, dir); err != nil {
@@ -56,6 +57,7 @@ func NewPublisher(dir string, expires time.Time) (*Publisher, error) {
 	set, files, err := publisher.New(publisher.Plan{
 		Root: keys["root"], Targets: keys["targets"], Snapshot: keys["online"], Timestamp: keys["online"],
 		Channels: []publisher.Channel{{Name: Channel, Releases: keys["release"], Fleet: keys["online"]}},
+		Names:    names,
 		Expires:  func(string) time.Time { return expires },
 	}, p.ring)
 	if err != nil {

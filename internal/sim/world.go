@@ -95,6 +95,9 @@ func (w *World) FailAt(n int) { w.failAt = w.calls + n }
 // Calm takes back faults that have not happened yet.
 func (w *World) Calm() { w.cutAt, w.failAt = 0, 0 }
 
+// Pending reports whether a fault that was planned has not happened yet.
+func (w *World) Pending() bool { return w.cutAt > 0 || w.failAt > 0 }
+
 // Effects is the number of changes made to the world so far.
 func (w *World) Effects() int { return w.effects }
 
