@@ -9,14 +9,14 @@ import (
 
 // Boot is the boot that the machine is in.
 type Boot struct {
-	Slot partitions.Slot
-	ID   string // differs from boot to boot
+	Slot partitions.Slot `json:"slot"`
+	ID   string          `json:"id"` // differs from boot to boot
 	// Firmware is false if the kernel was started by kexec or a soft reboot, so that
 	// neither firmware nor loader has proven the slot.
-	Firmware bool
+	Firmware bool `json:"firmware"`
 	// Fallback is true if the loader could not load the slot that was first, and
 	// started this one in the same boot instead.
-	Fallback bool
+	Fallback bool `json:"fallback"`
 }
 
 // Description tells a loader what it needs to start a slot: the kernel's view of the

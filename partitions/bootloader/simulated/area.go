@@ -1,0 +1,134 @@
+package simulated
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"maps"
+
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/partitions/bootloader"
+)
+
+// An area is one value, in 4096 bytes of its own:
+//
+//	 0  8   "twinkeel"
+//	 8  4   number of the area, little-endian: what belongs elsewhere is not read here
+//	12  4   length n of the value, little-endian
+//	16  32  SHA-256 of bytes 0 to 15 and of the value
+//	48  n   the value, a JSON object; zeros follow
+const (
+	areaSize   = 4096
+	areaHeader = 48
+	magic      = "twinkeel"
+)
+
+// The areas, in their order on the medium.
+const (
+	areaRecord = iota
+	areaCopy
+	areaSlotA
+	areaSlotB
+	areaBoot
+	areas
+)
+
+// Size is how many bytes a boot record takes.
+const Size = areas * areaSize
+
+// slotArea is where the description of slot lies.
+func slotArea(slot partitions.Slot) int { return areaSlotA + int(slot) }
+
+// encodeArea returns the 4096 bytes of an area.
+func encodeArea(number int, value []byte) ([]byte, error) {
+	if len(value) > areaSize-areaHeader {
+		return nil, fmt.Errorf("boot record: area %d: got %d bytes, want at most %d", number, len(value), areaSize-areaHeader)
+	}
+	b := partitions.AlignedBuffer(areaSize)
+	copy(b, magic)
+	binary.LittleEndian.PutUint32(b[8:], uint32(number))
+	binary.LittleEndian.PutUint32(b[12:], uint32(len(value)))
+	copy(b[areaHeader:], value)
+	sum := sumArea(b, len(value))
+	copy(b[16:], sum[:])
+	return b, nil
+}
+
+// decodeArea returns the value in the 4096 bytes of an area.
+func decodeArea(number int, b []byte) ([]byte, error) {
+	if len(b) != areaSize {
+		return nil, fmt.Errorf("boot record: area %d: got %d bytes, want %d", number, len(b), areaSize)
+	}
+	n := binary.LittleEndian.Uint32(b[12:])
+	if string(b[:8]) != magic || binary.LittleEndian.Uint32(b[8:]) != uint32(number) || n > areaSize-areaHeader {
+		return nil, fmt.Errorf("boot record: area %d: is not there", number)
+	}
+	if sum := sumArea(b, int(n)); !bytes.Equal(sum[:], b[16:areaHeader]) {
+		return nil, fmt.Errorf("boot record: area %d: checksum is wrong", number)
+	}
+	return bytes.Clone(b[areaHeader : areaHeader+n]), nil
+}
+
+func sumArea(b []byte, n int) [sha256.Size]byte {
+	h := sha256.New()
+	h.Write(b[:16])
+	h.Write(b[areaHeader : areaHeader+n])
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// merge returns the JSON of v with the fields of old that v does not have: what a newer
+// version wrote into the record outlives an older one. Fields are sorted by name.
+func merge(old []byte, v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var was any
+	if old != nil {
+		if was, err = decodeAny(old); err != nil {
+			return nil, err
+		}
+	}
+	is, err := decodeAny(b)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(mergeAny(was, is))
+}
+
+func decodeAny(b []byte) (v any, err error) {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber() // a uint64 does not fit into a float64
+	return v, d.Decode(&v)
+}
+
+func mergeAny(was, is any) any {
+	switch is := is.(type) {
+	case map[string]any:
+		if was, ok := was.(map[string]any); ok {
+			out := maps.Clone(was)
+			for k, v := range is {
+				out[k] = mergeAny(was[k], v)
+			}
+			return out
+		}
+	case []any:
+		if was, ok := was.([]any); ok && len(was) == len(is) {
+			for i := range is {
+				is[i] = mergeAny(was[i], is[i])
+			}
+		}
+	}
+	return is
+}
+
+// decodeState reads the value of a record. Unknown fields are no error.
+func decodeState(value []byte) (bootloader.State, error) {
+	var s bootloader.State
+	if err := json.Unmarshal(value, &s); err != nil {
+		return bootloader.State{}, fmt.Errorf("boot record: %w", err)
+	}
+	return s, nil
+}

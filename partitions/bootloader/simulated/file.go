@@ -1,0 +1,67 @@
+package simulated
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/twinkeel/twinkeel/partitions"
+)
+
+// Open returns the loader whose record lies in the regular file or partition that spec
+// names (see partitions.Resolve), which has at least Size bytes.
+func Open(spec string) (*Loader, error) {
+	f, err := OpenFile(spec)
+	if err != nil {
+		return nil, err
+	}
+	return New(f), nil
+}
+
+// File is the storage of a record: a regular file or a partition, opened for each call,
+// so that an idle agent holds nothing that an unmount or a repair would wait for.
+type File struct {
+	path string
+}
+
+// OpenFile returns the storage that spec names, for New and Create. Nothing outside of
+// its first Size bytes is ever touched.
+func OpenFile(spec string) (*File, error) {
+	path, err := partitions.Resolve(spec)
+	if err != nil {
+		return nil, fmt.Errorf("boot record: %w", err)
+	}
+	d, err := partitions.OpenRead(path)
+	if err != nil {
+		return nil, fmt.Errorf("boot record: %w", err)
+	}
+	if size := d.Size(); size < Size {
+		return nil, errors.Join(fmt.Errorf("boot record %s: got %d bytes, want at least %d", path, size, Size), d.Close())
+	}
+	return &File{path}, d.Close()
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	d, err := partitions.OpenRead(f.path)
+	if err != nil {
+		return 0, err
+	}
+	n, err := d.ReadAt(p, off)
+	return n, errors.Join(err, d.Close())
+}
+
+// WriteAt writes durably: nothing is left for Flush to do.
+func (f *File) WriteAt(p []byte, off int64) (int, error) {
+	d, err := partitions.OpenWrite(f.path)
+	if err != nil {
+		return 0, err
+	}
+	n, err := d.WriteAt(p, off)
+	if err == nil {
+		err = d.Flush()
+	}
+	return n, errors.Join(err, d.Close())
+}
+
+// Flush implements bootloader.Block.
+func (f *File) Flush() error { return nil }
