@@ -1,9 +1,10 @@
 #!/bin/bash
-# Builds three releases of a real Debian system as deterministic images, for `make demo`:
+# Builds four releases of a real Debian system as deterministic images, for `make demo`:
 #
 #   v1   the suite as it was released      (main only)
 #   v2   v1 with every fix since           (main + updates + security, a newer kernel)
 #   v3   v2 with a mistake in its web server's configuration
+#   v4   v2 with that configuration as it was meant
 #
 # each of them as  OUT/vN/root.img  (EROFS, uncompressed)  and  OUT/vN/boot.img  (ext2
 # with the kernel; a boot loader reads ext2, few read EROFS).
@@ -23,7 +24,7 @@ suite=bookworm
 kernel=linux-image-cloud-$(dpkg --print-architecture) # the newest ABI of each suite
 packages="systemd systemd-sysv udev dbus openssh-server openssl ca-certificates curl \
 nginx-core python3 iproute2 nftables e2fsprogs kmod zstd $kernel"
-v1=2026.11.1 v2=2026.11.2 v3=2026.11.3
+v1=2026.11.1 v2=2026.11.2 v3=2026.11.3 v4=2026.11.4
 uuid=5f4a1c2e-8d37-4b7e-9a55-0c1d2e3f4a5b
 
 check=
@@ -151,8 +152,11 @@ release() {
   ended "root $(du -m --apparent-size "$out/$name/root.img" | cut -f1) MB, boot $(du -m --apparent-size "$out/$name/boot.img" | cut -f1) MB"
 }
 
-# broken TREE: the mistake of v3, one that only shows when the service starts.
-broken() { echo 'proxy_cache_path;' >"$1/etc/nginx/conf.d/tuning.conf"; }
+# tuned TREE: what v3 was to bring, and v4 brings.
+tuned() { echo 'keepalive_requests 5000;' >"$1/etc/nginx/conf.d/tuning.conf"; }
+
+# broken TREE: v3's mistake, one that only shows when the service starts.
+broken() { echo 'keepalive_request 5000;' >"$1/etc/nginx/conf.d/tuning.conf"; }
 
 # changed OLD NEW: how many files are new, gone or different.
 changed() {
@@ -185,6 +189,7 @@ tarball v2 "deb $main $suite main" "deb $main $suite-updates main" "deb $securit
 release v1 "$v1" v1
 release v2 "$v2" v2
 release v3 "$v3" v2 broken
+release v4 "$v4" v2 tuned
 grep -v -e ' ./usr/lib/modules/' -e ' ./boot/' "$out/v1.files" >"$scratch/v1"
 grep -v -e ' ./usr/lib/modules/' -e ' ./boot/' "$out/v2.files" >"$scratch/v2"
 printf '  v1 to v2: %d files of %d differ, %d of them outside of the kernel\n' \

@@ -48,7 +48,8 @@ var house = []room{
 	{"internal/sim", 10, support, "the fakes behind all seams, and the repository they serve"},
 	{"internal/vm", 10, support, "real boots in a virtual machine"},
 	{"internal/machine", 10, support, "a computer around the real binaries, on loop devices"},
-	{"examples/*", 11, support, "shows the real commands at work"},
+	{"internal/story", 11, support, "what the examples tell, with the real commands"},
+	{"examples/*", 12, support, "shows the real commands at work"},
 	{"internal/floors", 10, support, "this test"},
 }
 
@@ -78,7 +79,7 @@ var homes = []home{
 	{"github.com/spf13/cobra", []string{"cmd/..."}, nil, "libraries know nothing of command lines"},
 	{"github.com/spf13/pflag", []string{"cmd/..."}, nil, "comes with cobra"},
 	{"golang.org/x/term", []string{"cmd/..."}, nil, "only a command sits at a terminal"},
-	{"golang.org/x/sys/unix", []string{"partitions/...", "internal/durable", "agent/fetcher/...", "agent/writer", "agent/control", "agent/health", "internal/machine", "cmd/..."}, nil, "system calls stay in the real implementations of seams"},
+	{"golang.org/x/sys/unix", []string{"partitions/...", "internal/durable", "agent/fetcher/...", "agent/writer", "agent/control", "agent/health", "internal/machine", "examples/...", "cmd/..."}, nil, "system calls stay in the real implementations of seams"},
 	{"github.com/rogpeppe/go-internal", nil, everywhere, "scripts that test commands"},
 	{"pgregory.net/rapid", nil, everywhere, "properties over random histories"},
 }
@@ -164,6 +165,7 @@ var doors = []struct{ files, why string }{
 	{"cmd/", "a command is where the world begins"},
 	{"internal/vm/", "starts virtual machines"},
 	{"internal/machine/", "attaches disks and starts the real binaries"},
+	{"internal/story/", "runs the commands and looks at their answers"},
 	{"examples/", "an example is a command"},
 }
 
