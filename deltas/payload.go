@@ -52,6 +52,9 @@ type Stream struct {
 	Body  []byte // as coded
 }
 
+// Streams are the streams of a payload by their id; one that it does not have is empty.
+type Streams [streamCount]Stream
+
 // limit returns the largest Size of the stream, in bytes.
 func (s StreamID) limit() uint64 {
 	switch s {
@@ -63,9 +66,8 @@ func (s StreamID) limit() uint64 {
 	return MaxLiteral
 }
 
-// ParsePayload returns the streams of a payload by their id; one that the payload does
-// not have is empty. Bodies point into payload.
-func ParsePayload(payload []byte) (streams [streamCount]Stream, err error) {
+// ParsePayload returns the streams of a payload. Bodies point into payload.
+func ParsePayload(payload []byte) (streams Streams, err error) {
 	c := cursor{b: payload}
 	count := c.uvarint(streamCount)
 	next := uint64(0) // the smallest id that may follow

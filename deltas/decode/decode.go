@@ -41,13 +41,7 @@ func (d *Decoder) Decode(payload []byte, s deltas.Segment, base io.ReaderAt, w i
 }
 
 func (d *Decoder) decode(payload []byte, s deltas.Segment, base io.ReaderAt, w io.Writer) error {
-	if int64(len(payload)) != s.PayloadLength {
-		return fmt.Errorf("payload: got %d bytes, want %d", len(payload), s.PayloadLength)
-	}
-	if got := release.DigestOf(payload); got != s.Payload {
-		return fmt.Errorf("payload: got digest %s, want %s", got, s.Payload)
-	}
-	streams, err := deltas.ParsePayload(payload)
+	streams, err := parse(payload, s)
 	if err != nil {
 		return err
 	}
@@ -69,6 +63,17 @@ func (d *Decoder) decode(payload []byte, s deltas.Segment, base io.ReaderAt, w i
 		d.plan.Reset(w)
 	}
 	return d.writePlan(deltas.NewInstructions(ops, s.Length), data, base != nil)
+}
+
+// parse verifies payload and finds its streams.
+func parse(payload []byte, s deltas.Segment) (deltas.Streams, error) {
+	if int64(len(payload)) != s.PayloadLength {
+		return deltas.Streams{}, fmt.Errorf("payload: got %d bytes, want %d", len(payload), s.PayloadLength)
+	}
+	if got := release.DigestOf(payload); got != s.Payload {
+		return deltas.Streams{}, fmt.Errorf("payload: got digest %s, want %s", got, s.Payload)
+	}
+	return deltas.ParsePayload(payload)
 }
 
 func (d *Decoder) writePlan(list *deltas.Instructions, data []byte, hasBase bool) error {
