@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -191,7 +192,7 @@ type AuthorityChange struct {
 	Role      string
 	Add       *PublicKey // with Name
 	Name      string
-	Remove    string // key id
+	Remove    string // key id, or a beginning of one that fits no other key of the role
 	Threshold int    // 0: as it is
 }
 
@@ -211,11 +212,11 @@ func (s *Set) Change(c AuthorityChange) error {
 		slices.Sort(ids)
 	}
 	if c.Remove != "" {
-		i := slices.Index(ids, c.Remove)
-		if i < 0 {
-			return fmt.Errorf("role %s has no key %.12s", c.Role, c.Remove)
+		left := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return strings.HasPrefix(id, c.Remove) })
+		if len(left) != len(ids)-1 {
+			return fmt.Errorf("role %s: got %d keys whose id begins with %q, want one", c.Role, len(ids)-len(left), c.Remove)
 		}
-		ids = slices.Delete(ids, i, i+1)
+		ids = left
 	}
 	if c.Threshold != 0 {
 		threshold = c.Threshold

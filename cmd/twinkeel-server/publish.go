@@ -1,0 +1,147 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/server"
+	"github.com/twinkeel/twinkeel/signing/publisher"
+)
+
+// rolloutFlags are shared by commands that offer a release.
+func rolloutFlags(cmd *cobra.Command, r *server.RolloutStart) {
+	cmd.Flags().Var(percentValue{&r.Permille}, "percent", "share of hosts that get it at first")
+	cmd.Flags().BoolVar(&r.Hold, "no-rollout", false, "sign the release, but offer it to nobody yet")
+	cmd.MarkFlagsMutuallyExclusive("percent", "no-rollout")
+}
+
+// open opens a site for changing it.
+func (t *terminal) open(dir string) (*server.Site, error) { return server.Open(dir, t.options()) }
+
+// saveProposal writes a proposal to a new file.
+func (t *terminal) saveProposal(p *publisher.Proposal, path string) error {
+	b, err := p.Encode()
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(b); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return t.showProposal(p, path)
+}
+
+func newPublishCommand(t *terminal) *cobra.Command {
+	in := server.PublishOptions{Images: map[string]string{}, Meta: map[string]string{}}
+	var propose string
+	minUpdater := "0.1.0"
+	cmd := &cobra.Command{
+		Use:   "publish DIR --channel C --version V --compatible X --image NAME=FILE...",
+		Short: "Publish a release",
+		Long: `Publish makes a release from images: a full container of each and deltas from earlier
+releases, every one of them verified by applying it. Only then is the release signed and,
+in one step, put into the repository. A run that is interrupted leaves the repository as it
+was; running it again takes up the payloads that are finished.
+
+The channel's directive then offers the release to all hosts, or to the share that
+--percent gives.
+
+Deltas start from the newest --deltas releases and from every --from. Old images are
+unpacked from the repository; only the new ones are needed here.
+
+  twinkeel-server publish site --channel stable --version 2026.11.21.1 \
+      --compatible example-amd64 --image root=root.img --image boot=boot.img
+  twinkeel-server publish site --channel stable --version 1.4 --compatible example-amd64 \
+      --image root=root.img --from 1.0 --percent 5 --json --passphrase-file pass
+  twinkeel-server publish site --channel stable --version 1.4 --compatible example-amd64 \
+      --image root=root.img --propose release-1.4.json      when others must sign, too` + exitStatus,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if in.MinUpdater, err = release.ParseVersion(minUpdater); err != nil {
+				return usagef("--min-updater: %w", err)
+			}
+			in.Propose = propose != ""
+			site, err := t.open(args[0])
+			if err != nil {
+				return err
+			}
+			defer site.Close()
+			r, err := site.Publish(cmd.Context(), in)
+			if err != nil {
+				return t.explain(err)
+			}
+			if in.Propose {
+				return t.saveProposal(r.Proposal, propose)
+			}
+			return t.answer(r, func() { t.published(r) })
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&in.Channel, "channel", "", "channel to publish in")
+	f.Var(versionValue{&in.Version}, "version", "1 to 4 dotted integers")
+	f.StringVar(&in.Compatible, "compatible", "", "machines that the images are made for")
+	f.Var(pairsValue(in.Images), "image", "NAME=FILE (repeatable)")
+	f.Var(versionsValue{&in.From}, "from", "release that a delta starts from (repeatable)")
+	f.IntVar(&in.Deltas, "deltas", 3, "make deltas from this many of the newest releases")
+	f.Uint64Var(&in.Epoch, "epoch", 0, "security epoch; default: that of the newest release, or 1")
+	f.Uint64Var(&in.Attempt, "attempt", 0, "raise it to offer bits again that hosts have refused")
+	f.StringVar(&minUpdater, "min-updater", minUpdater, "oldest updater that can install the release")
+	f.Var(pairsValue(in.Meta), "meta", "KEY=VALUE to be shown with the release (repeatable)")
+	f.StringVar(&propose, "propose", "", "write a proposal to this file instead of publishing")
+	rolloutFlags(cmd, &in.Rollout)
+	require(cmd, "channel", "version", "compatible", "image")
+	return cmd
+}
+
+func (t *terminal) published(r *server.PublishResult) {
+	t.say("published %s for %s in %s", r.Version, r.Compatible, r.Channel)
+	for _, i := range r.Images {
+		t.say("  image %-6s %10s   full %10s   root %s", i.Name, size(i.Size), size(i.Bytes), i.Root.Short())
+	}
+	if len(r.Routes) > 0 {
+		t.say("  a host that runs   downloads     of full    share")
+	}
+	for _, route := range r.Routes {
+		t.say("  %-16s %11s %11s %7.2f%%", route.From, size(route.Delta), size(route.Full), 100*route.Ratio)
+	}
+	t.offered(r.Directive, r.Notes, r.Warnings)
+}
+
+// offered says what a channel's directive says.
+func (t *terminal) offered(d *release.Directive, notes, warnings []string) {
+	for _, n := range notes {
+		t.say("  note: %s", n)
+	}
+	switch {
+	case d == nil:
+		t.say("  the channel has no directive")
+	case d.Paused:
+		t.say("  %s offers %s to nobody: paused", d.Channel, d.Version)
+	default:
+		t.say("  %s offers %s to %g %% of hosts", d.Channel, d.Version, float64(d.Permille)/10)
+	}
+	t.warn(warnings)
+}
+
+// require makes flags compulsory, as a usage error.
+func require(cmd *cobra.Command, flags ...string) {
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, name := range flags {
+			if !cmd.Flags().Changed(name) {
+				return usagef("flag --%s is missing", name)
+			}
+		}
+		return run(cmd, args)
+	}
+}
