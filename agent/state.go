@@ -41,11 +41,16 @@ type store struct {
 	writes int         // format that is written
 }
 
-// envelope is a record on disk: the sum covers the exact bytes of Body.
+// envelope is a record on disk: the sum covers the format and the exact bytes of Body,
+// so that a flipped bit in the format is damage and not "written by a newer agent".
 type envelope struct {
 	Format int             `json:"format"`
 	SHA256 release.Digest  `json:"sha256"`
 	Body   json.RawMessage `json:"body"`
+}
+
+func (e *envelope) sum() release.Digest {
+	return release.DigestOf(fmt.Appendf(nil, "%d\n%s", e.Format, e.Body))
 }
 
 // load reads a record into v. A missing file is fs.ErrNotExist, a file with other bytes
@@ -73,7 +78,7 @@ func (s *store) body(name string) (json.RawMessage, error) {
 	if err := json.Unmarshal(b, &e); err != nil {
 		return nil, fmt.Errorf("read state %s: %w: %w", name, errDamaged, err)
 	}
-	if got := release.DigestOf(e.Body); got != e.SHA256 {
+	if got := e.sum(); got != e.SHA256 {
 		return nil, fmt.Errorf("read state %s: %w: sha256: got %s, want %s", name, errDamaged, got.Short(), e.SHA256.Short())
 	}
 	if e.Format < 1 || e.Format > s.reads {
@@ -97,7 +102,9 @@ func (s *store) save(name string, v any) error {
 			return fmt.Errorf("write state %s: %w", name, err)
 		}
 	}
-	b, err := json.Marshal(envelope{s.writes, release.DigestOf(body), body})
+	e := envelope{Format: s.writes, Body: body}
+	e.SHA256 = e.sum()
+	b, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("write state %s: %w", name, err)
 	}
