@@ -175,12 +175,16 @@ func (s floorState) encode() ([]byte, error) {
 			return nil, err
 		}
 	}
-	b = append(b, '\n')
-	out := append([]byte(release.DigestOf(b).String()), '\n')
-	if out = append(out, b...); len(out) > maxFloorSize {
-		return nil, fmt.Errorf("floors: got %d bytes, want at most %d", len(out), maxFloorSize)
+	b = floorFile(append(b, '\n'))
+	if len(b) > maxFloorSize {
+		return nil, fmt.Errorf("floors: got %d bytes, want at most %d", len(b), maxFloorSize)
 	}
-	return out, nil
+	return b, nil
+}
+
+// floorFile puts the checksum before a copy's JSON.
+func floorFile(body []byte) []byte {
+	return append([]byte(release.DigestOf(body).String()+"\n"), body...)
 }
 
 // decodeFloor reads one copy. Only what encode wrote passes the checksum.

@@ -55,12 +55,12 @@ func (s *scanner) space() {
 	}
 }
 
+// value reads a value that lies within depth objects and arrays.
 func (s *scanner) value(depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("nested deeper than %d", maxDepth)
-	}
 	s.space()
 	switch c := s.peek(); {
+	case (c == '{' || c == '[') && depth >= maxDepth:
+		return fmt.Errorf("nested deeper than %d", maxDepth)
 	case c == '{':
 		return s.object(depth)
 	case c == '[':

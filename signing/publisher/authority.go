@@ -28,6 +28,7 @@ type Plan struct {
 	Root, Targets, Snapshot, Timestamp Authority
 	Channels                           []Channel
 	Names                              map[string]string // key id to what people call it
+	Now                                time.Time
 	Expires                            func(role string) time.Time
 }
 
@@ -86,7 +87,7 @@ func New(plan Plan, ring *Ring) (*Set, []File, error) {
 	if s.rootBytes, err = marshal(s.root); err != nil {
 		return nil, nil, err
 	}
-	files, err := s.Seal(ring, Online{Snapshot: plan.Expires(RoleSnapshot), Timestamp: plan.Expires(RoleTimestamp)}, false)
+	files, err := s.Seal(ring, Online{Now: plan.Now, Snapshot: plan.Expires(RoleSnapshot), Timestamp: plan.Expires(RoleTimestamp)}, false)
 	if err != nil {
 		return nil, nil, err
 	}

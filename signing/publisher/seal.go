@@ -8,10 +8,13 @@ import (
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/twinkeel/twinkeel/signing"
 )
 
-// Online says until when snapshot and timestamp are signed.
+// Online says when snapshot and timestamp are signed, and until when.
 type Online struct {
+	Now       time.Time // hosts take it as proof that this moment has passed
 	Snapshot  time.Time
 	Timestamp time.Time
 }
@@ -50,7 +53,7 @@ func (s *Set) Seal(ring *Ring, until Online, keepSnapshot bool) ([]File, error) 
 		}
 		files = append(files, File{Path: "metadata/" + fileName(s.snapshot.Signed.Version, RoleSnapshot), Data: b})
 	}
-	b, err := s.sealTimestamp(ring, until.Timestamp)
+	b, err := s.sealTimestamp(ring, until)
 	if err != nil {
 		return nil, err
 	}
@@ -86,9 +89,12 @@ func (s *Set) sealSnapshot(ring *Ring, expires time.Time) ([]byte, error) {
 	return b, nil
 }
 
-func (s *Set) sealTimestamp(ring *Ring, expires time.Time) ([]byte, error) {
+func (s *Set) sealTimestamp(ring *Ring, until Online) ([]byte, error) {
 	s.timestamp.Signed.Version = s.next(RoleTimestamp)
-	s.timestamp.Signed.Expires = second(expires)
+	s.timestamp.Signed.Expires = second(until.Timestamp)
+	if err := setRest(&s.timestamp.Signed.UnrecognizedFields, signing.SignedAtField, second(until.Now)); err != nil {
+		return nil, err
+	}
 	if err := s.signOnline(RoleTimestamp, ring); err != nil {
 		return nil, err
 	}

@@ -59,15 +59,17 @@ func (w *words) key(id string) string { return label(RoleKey{ID: id, Name: w.nam
 
 func (w *words) expiry(what string, before, after time.Time) {
 	if before.Equal(after) {
-		w.say("%s expires on %s, as before", what, after.Format(time.DateOnly))
+		w.say("%s expires on %s, as before", what, utc(after))
 		return
 	}
 	if before.IsZero() {
-		w.say("%s expires on %s", what, after.Format(time.DateOnly))
+		w.say("%s expires on %s", what, utc(after))
 		return
 	}
-	w.say("%s expires on %s instead of %s", what, after.Format(time.DateOnly), before.Format(time.DateOnly))
+	w.say("%s expires on %s instead of %s", what, utc(after), utc(before))
 }
+
+func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
 
 func (w *words) root(before, after *rootDoc) {
 	w.say("root goes from version %d to %d", before.Signed.Version, after.Signed.Version)
