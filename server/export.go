@@ -143,7 +143,7 @@ func (b *bundle) sign(set *publisher.Set, ring *publisher.Ring) error {
 	if err := set.Sign(role, until, ring); err != nil {
 		return err
 	}
-	files, err := set.Seal(ring, publisher.Online{Snapshot: until, Timestamp: until}, false)
+	files, err := set.Seal(ring, publisher.Online{Now: b.site.opt.Now(), Snapshot: until, Timestamp: until}, false)
 	if err != nil {
 		return err
 	}

@@ -202,7 +202,7 @@ func (s *Site) makeKeys(in InitOptions) (*publisher.Plan, []NewKey, error) {
 	}
 	keys := filepath.Join(s.dir, "keys")
 	m := &keyMaker{site: s, kind: in.Kind, pass: pass, made: map[string]publisher.PublicKey{},
-		plan: &publisher.Plan{Names: map[string]string{}, Expires: s.expires}}
+		plan: &publisher.Plan{Names: map[string]string{}, Now: s.opt.Now(), Expires: s.expires}}
 	p := m.plan
 	if in.Profile == Solo {
 		spare := s.spareDir(in)

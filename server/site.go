@@ -150,7 +150,7 @@ func (s *Site) expires(role string) time.Time {
 }
 
 func (s *Site) online() publisher.Online {
-	return publisher.Online{Snapshot: s.expires(publisher.RoleSnapshot), Timestamp: s.expires(publisher.RoleTimestamp)}
+	return publisher.Online{Now: s.opt.Now(), Snapshot: s.expires(publisher.RoleSnapshot), Timestamp: s.expires(publisher.RoleTimestamp)}
 }
 
 // metadata opens the published metadata.

@@ -113,17 +113,24 @@ file that TWINKEEL_PASSPHRASE_FILE names, or asked for on the terminal.` + exitS
 		newInitCommand(t), newPublishCommand(t), newPromoteCommand(t), newWithdrawCommand(t), newRolloutCommand(t),
 		newRenewCommand(t), newStatusCommand(t), newVerifyCommand(t), newGCCommand(t), newExportCommand(t),
 		newBackupCommand(t), newRestoreCommand(t), newRootKeysCommand(t), newProposalCommand(t), newChannelCommand(t),
-		newKeyCommand(t), newDocsCommand(t),
+		newKeyCommand(t), newDeltaCommand(t), newDocsCommand(t),
 	)
 	wrapArgs(root)
 	return root
 }
 
-// wrapArgs makes wrong numbers of arguments usage errors, for all commands.
+// wrapArgs makes wrong arguments and missing or contradicting flags usage errors, for all
+// commands.
 func wrapArgs(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
+				return &usageError{err}
+			}
+			if err := cmd.ValidateRequiredFlags(); err != nil {
+				return &usageError{err}
+			}
+			if err := cmd.ValidateFlagGroups(); err != nil {
 				return &usageError{err}
 			}
 			return nil

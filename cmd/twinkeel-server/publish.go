@@ -133,15 +133,11 @@ func (t *terminal) offered(d *release.Directive, notes, warnings []string) {
 	t.warn(warnings)
 }
 
-// require makes flags compulsory, as a usage error.
+// require makes flags compulsory.
 func require(cmd *cobra.Command, flags ...string) {
-	run := cmd.RunE
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		for _, name := range flags {
-			if !cmd.Flags().Changed(name) {
-				return usagef("flag --%s is missing", name)
-			}
+	for _, name := range flags {
+		if err := cmd.MarkFlagRequired(name); err != nil {
+			panic("internal error: " + err.Error())
 		}
-		return run(cmd, args)
 	}
 }
