@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 )
@@ -54,6 +56,15 @@ func (d *Disk) clone() *Disk {
 		c.durable[name] = bytes.Clone(b)
 	}
 	return c
+}
+
+// key is the durable content of all blocks.
+func (d *Disk) key() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(d.durable)) {
+		b.Write(d.durable[name])
+	}
+	return b.String()
 }
 
 // effect takes one effect from what is left before the cut.
@@ -128,14 +139,19 @@ func (d *Disk) flush() {
 	d.pending = nil
 }
 
-// crashes returns every disk that a power cut can leave now: each unflushed write has
-// each of its fates, in any combination.
+// crashes returns every disk that a power cut can leave now: the newest unflushed write
+// has each of its fates, the ones before it are lost or applied, in any combination.
 func (d *Disk) crashes() []*Disk {
 	out := []*Disk{d.clone()}
-	for _, w := range d.pending {
+	for i, w := range d.pending {
 		var next []*Disk
 		for _, base := range out {
-			for _, data := range fates(base.durable[w.block][w.off:w.off+len(w.data)], w.data) {
+			old := base.durable[w.block][w.off : w.off+len(w.data)]
+			can := [][]byte{old, w.data}
+			if i == len(d.pending)-1 {
+				can = fates(old, w.data)
+			}
+			for _, data := range can {
 				c := base.clone()
 				copy(c.durable[w.block][w.off:], data)
 				next = append(next, c)

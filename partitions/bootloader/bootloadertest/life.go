@@ -33,7 +33,7 @@ func (b Backend) life(t *testing.T) {
 		d.flush()
 		m := &machine{b: b, d: d, content: [2]int{1, half}, last: 1}
 		m.boot(t)
-		for range rapid.IntRange(1, 25).Draw(t, "steps") {
+		for range rapid.IntRange(5, 40).Draw(t, "steps") {
 			m.step(t)
 		}
 	})
@@ -42,9 +42,9 @@ func (b Backend) life(t *testing.T) {
 // step does one thing, or is cut while doing it.
 func (m *machine) step(t *rapid.T) {
 	if rapid.Bool().Draw(t, "cut") {
-		m.d.left = rapid.IntRange(0, 9).Draw(t, "effects until the cut")
+		m.d.left = rapid.IntRange(0, 14).Draw(t, "effects until the cut")
 	}
-	err := m.act(t, rapid.SampledFrom([]string{"install", "arm", "commit", "revert", "reboot"}).Draw(t, "action"))
+	err := m.act(t, rapid.SampledFrom([]string{"install", "install", "arm", "commit", "commit", "revert", "reboot"}).Draw(t, "action"))
 	if err != nil && m.d.left != 0 {
 		t.Fatal(err)
 	}
@@ -84,10 +84,18 @@ func (m *machine) act(t *rapid.T, action string) error {
 		if err := l.Describe(ctx, other, description(m.last)); err != nil {
 			return err
 		}
-		if rapid.Bool().Draw(t, "written whole") {
-			m.content[other] = m.last
+		if rapid.IntRange(0, 3).Draw(t, "written whole") == 0 {
+			return nil
 		}
-	case "arm":
+		m.content[other] = m.last
+		if s, err = s.Arm(other, 2); err != nil {
+			return err
+		}
+		if err := l.Store(ctx, s); err != nil {
+			return err
+		}
+		m.boot(t)
+	case "arm": // by hand, or again
 		if !committed || m.content[other] == half {
 			return nil
 		}

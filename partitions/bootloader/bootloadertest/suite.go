@@ -52,6 +52,7 @@ func Run(t *testing.T, b Backend) {
 	t.Run("a counter that is not saved means no trial", b.frozenCounter)
 	t.Run("one damaged copy leaves a machine that starts", b.damage)
 	t.Run("power cut inside a store", b.cutStore)
+	t.Run("power cuts inside two stores, one after the other", b.cutTwice)
 	t.Run("power cut inside a description", b.cutDescribe)
 	t.Run("power cut inside the loader", b.cutPowerOn)
 	t.Run("no half-written slot is ever started", b.life)

@@ -59,12 +59,14 @@ func (l *Loader) Load(context.Context) (bootloader.State, error) {
 	return s, err
 }
 
-// Store writes the second copy of the record, then the first.
+// Store writes the second copy of the record, then the first. If the first one is
+// damaged, it is first made to say what the second one says: otherwise a power cut in
+// this Store, after one in the Store before, could damage both.
 func (l *Loader) Store(_ context.Context, s bootloader.State) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
-	was, _, raw, err := l.record()
+	was, first, raw, err := l.record()
 	for _, slot := range partitions.Slots {
 		if err != nil || was.Slots[slot].Priority > 0 || !s.Slots[slot].Bootable() {
 			continue
@@ -73,8 +75,25 @@ func (l *Loader) Store(_ context.Context, s bootloader.State) error {
 			return fmt.Errorf("boot record: slot %s was never described: %w", slot, err)
 		}
 	}
+	if err == nil && !first {
+		if err := l.repair(raw, was); err != nil {
+			return err
+		}
+	}
 	if err := l.write(areaCopy, raw, s); err != nil {
 		return err
+	}
+	return l.write(areaRecord, raw, s)
+}
+
+// repair makes the damaged first copy say what the second one says. It wipes it before,
+// so that no parts of what it held come together with parts of what is written.
+func (l *Loader) repair(raw []byte, s bootloader.State) error {
+	if _, err := l.block.WriteAt(partitions.AlignedBuffer(areaSize), areaRecord*areaSize); err != nil {
+		return fmt.Errorf("boot record: repair: %w", err)
+	}
+	if err := l.block.Flush(); err != nil {
+		return fmt.Errorf("boot record: repair: %w", err)
 	}
 	return l.write(areaRecord, raw, s)
 }
