@@ -22,7 +22,7 @@ type Config struct {
 	Rollout    string   // policy.RolloutDirective or policy.RolloutAll
 	Fleet      string   // whose directive counts; default: the channel's name
 	HostID     string   // places the host in a rollout; default: derived from the machine id
-	Proxy      string   // URL of a proxy, or "" for none
+	Proxy      string   // URL of a proxy, "none", or "" for the proxy variables of the environment
 	CA         string   // PEM file with the authorities of the server's certificate, or "" for the system's
 	Fetcher    string   // "spawn", or the socket of a running fetcher
 	Socket     string   // of the daemon, for the operator's command
@@ -40,7 +40,7 @@ const FetcherSpawn = "spawn"
 // Boot is [boot].
 type Boot struct {
 	Loader string   // name of a boot loader backend, or "auto"
-	Path   string   // where that backend keeps its record; "" for its usual place
+	Path   string   // partition, file or directory where that backend keeps its record; "" for its usual place
 	Tries  uint8    // trial boots of a new release
 	Reboot []string // command that asks for a reboot
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinkeel/twinkeel/agent/policy"
+	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/release"
 )
@@ -34,7 +35,7 @@ var keys = map[string]setter{
 	"socket":           text(func(c *Config) *string { return &c.Socket }, checkPath),
 	"labels":           list(setLabels),
 	"boot.loader":      text(func(c *Config) *string { return &c.Boot.Loader }, checkName),
-	"boot.path":        text(func(c *Config) *string { return &c.Boot.Path }, checkPath),
+	"boot.path":        text(func(c *Config) *string { return &c.Boot.Path }, partitions.CheckSpec),
 	"boot.tries":       setTries,
 	"boot.reboot":      list(setReboot),
 	"poll.interval":    duration(func(c *Config) *time.Duration { return &c.Poll.Interval }, policy.MinInterval, policy.MaxInterval),
@@ -129,12 +130,12 @@ func checkServer(s string) error {
 }
 
 func checkProxy(s string) error {
-	if s == "" {
+	if s == "" || s == "none" {
 		return nil
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "socks5" || u.Host == "" {
-		return fmt.Errorf("got %.200q, want an http://, https:// or socks5:// URL", s)
+		return fmt.Errorf("got %.200q, want \"none\" or an http://, https:// or socks5:// URL", s)
 	}
 	return nil
 }
