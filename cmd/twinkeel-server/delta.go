@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,51 +18,47 @@ import (
 // noBase is written in place of OLD for a full image, which starts from nothing.
 const noBase = "-"
 
-func newDeltaCommand() *cobra.Command {
+func newDeltaCommand(t *terminal) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delta",
-		Short: "make, apply and inspect deltas by hand",
-		Long: `Make, apply and inspect deltas by hand.
-
-publish makes, verifies and signs deltas itself; these commands are for looking at what
-it made, for experiments, and for exchange with other tools.`,
+		Short: "Make, apply and inspect deltas by hand",
+		Long: `Publish makes, verifies and signs deltas itself; these commands are for looking at what
+it made, for experiments, and for exchange with other tools.` + exitStatus,
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(newDeltaCreateCommand(), newDeltaApplyCommand(), newDeltaInspectCommand())
+	cmd.AddCommand(newDeltaCreateCommand(t), newDeltaApplyCommand(t), newDeltaInspectCommand(t))
 	return cmd
 }
 
-func newDeltaCreateCommand() *cobra.Command {
+func newDeltaCreateCommand(t *terminal) *cobra.Command {
 	var output, format string
 	var threads int
 	cmd := &cobra.Command{
 		Use:   "create OLD NEW -o FILE",
-		Short: "make the delta that leads from OLD to NEW",
-		Long: `Make the delta that leads from OLD to NEW, and verify it by applying it.
+		Short: "Make the delta that leads from OLD to NEW",
+		Long: `Create makes the delta that leads from OLD to NEW, and verifies it by applying it. With -
+in place of OLD the result is a full image: the same container without a base.
 
-With - in place of OLD the result is a full image: the same container without a base.
-The format bsdiff40 is for other tools; it wants both files in memory, many times over.`,
+The format bsdiff40 is for other tools; it wants both files in memory, many times over.` + exitStatus,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p := newProgress(cmd.ErrOrStderr())
-			defer p.clear()
 			switch format {
 			case "twinkeel":
-				return createContainer(cmd.Context(), args[0], args[1], output, threads, p)
+				return createContainer(cmd.Context(), t, args[0], args[1], output, threads)
 			case "bsdiff40":
 				return createPatch(args[0], args[1], output)
 			}
-			return fmt.Errorf("--format: got %q, want twinkeel or bsdiff40", format)
+			return usagef("--format: got %q, want twinkeel or bsdiff40", format)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write the delta to `FILE`")
 	cmd.Flags().StringVar(&format, "format", "twinkeel", "twinkeel or bsdiff40")
 	cmd.Flags().IntVar(&threads, "threads", 0, "use `N` threads; 0 means all processors; the result is the same")
-	_ = cmd.MarkFlagRequired("output")
+	require(cmd, "output")
 	return cmd
 }
 
-func createContainer(ctx context.Context, oldPath, newPath, output string, threads int, p *progress) error {
+func createContainer(ctx context.Context, t *terminal, oldPath, newPath, output string, threads int) error {
 	var old *diff.Source
 	if oldPath != noBase {
 		f, err := openInput(oldPath)
@@ -90,11 +85,11 @@ func createContainer(ctx context.Context, oldPath, newPath, output string, threa
 		if err := os.Remove(spool.Name()); err != nil {
 			return err
 		}
-		r, err := diff.Create(ctx, old, new, out, diff.Options{Threads: threads, Spool: spool, Progress: p.step("create")})
+		r, err := diff.Create(ctx, old, new, out, diff.Options{Threads: threads, Spool: spool, Progress: t.stepProgress("create")})
 		if err != nil {
 			return err
 		}
-		return diff.Verify(ctx, out, r.Blob.Size, old, p.step("verify"))
+		return diff.Verify(ctx, out, r.Blob.Size, old, t.stepProgress("verify"))
 	})
 }
 
@@ -124,19 +119,16 @@ func createPatch(oldPath, newPath, output string) error {
 	})
 }
 
-func newDeltaApplyCommand() *cobra.Command {
+func newDeltaApplyCommand(t *terminal) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "apply OLD DELTA -o NEW",
-		Short: "make NEW of OLD and a delta",
-		Long: `Make NEW of OLD and a delta of either format.
-
-With - in place of OLD, DELTA is a full image. NEW is complete and verified, or not there
-at all; the format bsdiff40, however, has no digest to verify with.`,
+		Short: "Make NEW of OLD and a delta",
+		Long: `Apply makes NEW of OLD and a delta of either format. With - in place of OLD, DELTA is a
+full image. NEW is complete and verified, or not there at all; the format bsdiff40,
+however, has no digest to verify with.` + exitStatus,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p := newProgress(cmd.ErrOrStderr())
-			defer p.clear()
 			delta, err := openInput(args[1])
 			if err != nil {
 				return err
@@ -156,7 +148,7 @@ at all; the format bsdiff40, however, has no digest to verify with.`,
 			}
 			return writeOutput(output, func(out *os.File) error {
 				c := decode.Container{Reader: delta, Size: delta.size}
-				if err := decode.Apply(cmd.Context(), c, base, out, p.step("apply")); err != nil {
+				if err := decode.Apply(cmd.Context(), c, base, out, t.stepProgress("apply")); err != nil {
 					return fmt.Errorf("apply %s: %w", args[1], err)
 				}
 				return nil
@@ -164,7 +156,7 @@ at all; the format bsdiff40, however, has no digest to verify with.`,
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write the new file to `FILE`")
-	_ = cmd.MarkFlagRequired("output")
+	require(cmd, "output")
 	return cmd
 }
 
@@ -187,13 +179,13 @@ func applyPatch(oldPath, patchPath, output string) error {
 	})
 }
 
-func newDeltaInspectCommand() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
+func newDeltaInspectCommand(t *terminal) *cobra.Command {
+	return &cobra.Command{
 		Use:   "inspect DELTA",
-		Short: "show what a delta is made of",
-		Long:  "Show what a delta of either format is made of. Every payload is verified.",
-		Args:  cobra.ExactArgs(1),
+		Short: "Show what a delta is made of",
+		Long: `Inspect shows what a delta of either format is made of: for each segment, how many bytes
+are zero, copied and new, and what they take. Every payload is verified.` + exitStatus,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := openInput(args[0])
 			if err != nil {
@@ -204,15 +196,9 @@ func newDeltaInspectCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("inspect %s: %w", args[0], err)
 			}
-			if asJSON {
-				return json.NewEncoder(cmd.OutOrStdout()).Encode(r)
-			}
-			r.print(cmd.OutOrStdout())
-			return nil
+			return t.answer(r, func() { r.print(t) })
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write one line of JSON")
-	return cmd
 }
 
 // readInput reads a whole file of at most limit bytes.

@@ -6,9 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
-
-	"golang.org/x/term"
 
 	"github.com/twinkeel/twinkeel/deltas/bsdiff40"
 )
@@ -80,37 +77,7 @@ func writeOutput(path string, write func(*os.File) error) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
-// progress draws one line on a terminal, and nothing elsewhere.
-type progress struct {
-	w     io.Writer // nil: no terminal
-	drawn time.Time
-}
-
-func newProgress(w io.Writer) *progress {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return &progress{w: f}
-	}
-	return &progress{}
-}
-
-// step returns a function that draws how far the step called name is.
-func (p *progress) step(name string) func(done, total int64) {
-	if p.w == nil {
-		return nil
-	}
-	return func(done, total int64) {
-		if now := time.Now(); now.Sub(p.drawn) > 100*time.Millisecond && total > 0 {
-			p.drawn = now
-			const width = 30
-			full := int(done * width / total)
-			fmt.Fprintf(p.w, "\r\x1b[K%s [%-*.*s] %3d %%", name, width, full, "##############################", done*100/total)
-		}
-	}
-}
-
-// clear removes the line.
-func (p *progress) clear() {
-	if p.w != nil && !p.drawn.IsZero() {
-		fmt.Fprint(p.w, "\r\x1b[K")
-	}
+// stepProgress returns a function that shows how far the step called name has come.
+func (t *terminal) stepProgress(name string) func(done, total int64) {
+	return func(done, total int64) { t.progress(name, done, total) }
 }

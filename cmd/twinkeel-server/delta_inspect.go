@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
 
 	"github.com/twinkeel/twinkeel/deltas"
 	"github.com/twinkeel/twinkeel/deltas/bsdiff40"
@@ -102,37 +100,34 @@ func inspectPatch(f *input) (*inspection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.NewSize == 0 {
-		return nil, errors.New("patch makes an empty file")
-	}
 	return &inspection{
 		Format: "bsdiff40", Size: f.size,
 		Target: inspectedImage{Size: h.NewSize},
-		Ratio:  float64(f.size) / float64(h.NewSize),
+		Ratio:  float64(f.size) / float64(max(h.NewSize, 1)),
 	}, nil
 }
 
-func (r *inspection) print(w io.Writer) {
-	fmt.Fprintf(w, "format    %s\n", r.Format)
-	fmt.Fprintf(w, "size      %d bytes, %.2f %% of the target\n", r.Size, 100*r.Ratio)
+func (r *inspection) print(t *terminal) {
+	t.say("format    %s", r.Format)
+	t.say("size      %d bytes, %.2f %% of the target", r.Size, 100*r.Ratio)
 	if r.Head == nil {
-		fmt.Fprintf(w, "target    %d bytes\n", r.Target.Size)
+		t.say("target    %d bytes", r.Target.Size)
 		return
 	}
 	if r.Base == nil {
-		fmt.Fprintf(w, "base      none: a full image\n")
+		t.say("base      none: a full image")
 	} else {
-		fmt.Fprintf(w, "base      %d bytes, root %s\n", r.Base.Size, r.Base.Root)
+		t.say("base      %d bytes, root %s", r.Base.Size, r.Base.Root)
 	}
-	fmt.Fprintf(w, "target    %d bytes, root %s\n", r.Target.Size, r.Target.Root)
+	t.say("target    %d bytes, root %s", r.Target.Size, r.Target.Root)
 	if r.Padding > 0 {
-		fmt.Fprintf(w, "padding   %d bytes\n", r.Padding)
+		t.say("padding   %d bytes", r.Padding)
 	}
-	fmt.Fprintf(w, "head      %d bytes, sha256 %s\n\n", r.Head.Size, r.Head.SHA256)
-	const row = "%12v %10v %10v %10v %10v %10v %10v\n"
-	fmt.Fprintf(w, row, "offset", "length", "zero", "copy", "data", "payload", "steps")
+	t.say("head      %d bytes, sha256 %s\n", r.Head.Size, r.Head.SHA256)
+	const row = "%12v %10v %10v %10v %10v %10v %10v"
+	t.say(row, "offset", "length", "zero", "copy", "data", "payload", "steps")
 	for _, s := range r.Segments {
-		fmt.Fprintf(w, row, s.Offset, s.Length, s.Zero, s.Copy, s.Data, s.Payload, s.Instructions)
+		t.say(row, s.Offset, s.Length, s.Zero, s.Copy, s.Data, s.Payload, s.Instructions)
 	}
-	fmt.Fprintf(w, row, "all", r.Target.Size, r.Total.Zero, r.Total.Copy, r.Total.Data, r.Size-r.Head.Size, r.Total.Instructions)
+	t.say(row, "all", r.Target.Size, r.Total.Zero, r.Total.Copy, r.Total.Data, r.Size-r.Head.Size, r.Total.Instructions)
 }
