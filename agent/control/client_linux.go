@@ -61,7 +61,16 @@ func (c *Client) dial(ctx context.Context) (*net.UnixConn, error) {
 }
 
 func sendRequest(conn *net.UnixConn, r agent.Request) error {
-	b, err := json.Marshal(message{Format: format, Bundle: r.Bundle != nil, Request: r})
+	file := r.Bundle
+	if r.Verb == agent.VerbInit && len(r.Factory) > 0 {
+		f, err := inMemory(r.Factory)
+		if err != nil {
+			return fmt.Errorf("request: %w", err)
+		}
+		defer f.Close()
+		file, r.Factory = f, nil
+	}
+	b, err := json.Marshal(message{Format: format, File: file != nil, Request: r})
 	if err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
@@ -72,8 +81,8 @@ func sendRequest(conn *net.UnixConn, r agent.Request) error {
 	if err := conn.SetWriteDeadline(time.Now().Add(RequestTime)); err != nil {
 		return err
 	}
-	if r.Bundle != nil {
-		n, err := sendFile(conn, b, r.Bundle)
+	if file != nil {
+		n, err := sendFile(conn, b, file)
 		if err != nil {
 			return fmt.Errorf("request: %w", err)
 		}
@@ -83,6 +92,19 @@ func sendRequest(conn *net.UnixConn, r agent.Request) error {
 		return fmt.Errorf("request: %w", err)
 	}
 	return nil
+}
+
+// inMemory returns a file with that content, which is nowhere on a disk.
+func inMemory(content []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("manifest", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "manifest")
+	if _, err := f.Write(content); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // sendFile sends f with the first bytes of b, and returns how many it sent.

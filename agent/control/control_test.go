@@ -88,7 +88,7 @@ func TestRequestEventsAndResultCross(t *testing.T) {
 	}
 	want := agent.Request{
 		Verb: agent.VerbUpdate, Version: v, Now: true, Force: true, Reason: "a \x1b reason", Data: "keep", NoReboot: true,
-		Until: time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), Digest: release.DigestOf([]byte("x")), Slot: "a", Factory: []byte{0, 1},
+		Until: time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), Digest: release.DigestOf([]byte("x")), Slot: "a",
 	}
 	c := start(t, operator(func(_ context.Context, r agent.Request, emit func(agent.Event)) (agent.Result, error) {
 		if !reflect.DeepEqual(r, want) {
@@ -163,6 +163,24 @@ func TestBundleCrossesAsAFile(t *testing.T) {
 	}
 }
 
+// A manifest may be larger than a request.
+func TestManifestCrossesWhole(t *testing.T) {
+	want := []byte(strings.Repeat("manifest ", release.MaxManifestSize/9))
+	c := start(t, operator(func(_ context.Context, r agent.Request, _ func(agent.Event)) (agent.Result, error) {
+		if string(r.Factory) != string(want) || r.Bundle != nil {
+			t.Errorf("got %d bytes and bundle %v, want %d and none", len(r.Factory), r.Bundle, len(want))
+		}
+		return agent.Result{}, nil
+	}), own())
+	if _, err := c.Do(t.Context(), agent.Request{Verb: agent.VerbInit, Factory: want}, nil); err != nil {
+		t.Error(err)
+	}
+	tooLong := make([]byte, release.MaxManifestSize+1)
+	if _, err := c.Do(t.Context(), agent.Request{Verb: agent.VerbInit, Factory: tooLong}, nil); agent.CodeOf(err) != agent.CodeUsage {
+		t.Errorf("too long: got %v", err)
+	}
+}
+
 func TestBundlesThatAreNoFilesAreRefused(t *testing.T) {
 	c := start(t, answer("done"), own())
 	r, w, err := os.Pipe()
@@ -232,23 +250,23 @@ func TestHostileRequestsAreRefused(t *testing.T) {
 		return agent.Result{}, nil
 	}), own())
 	for name, data := range map[string]string{
-		"no JSON":          "GET / HTTP/1.1\r\n\r\n",
-		"no object":        "[]\n",
-		"empty line":       "\n",
-		"wrong format":     `{"format":2,"request":{"verb":"status"}}` + "\n",
-		"no format":        `{"request":{"verb":"status"}}` + "\n",
-		"unknown verb":     `{"format":1,"request":{"verb":"format-disk"}}` + "\n",
-		"no verb":          `{"format":1,"request":{}}` + "\n",
-		"unknown field":    `{"format":1,"request":{"verb":"status","path":"/etc/shadow"}}` + "\n",
-		"bundle not there": `{"format":1,"bundle":true,"request":{"verb":"update"}}` + "\n",
-		"bundle for hold":  `{"format":1,"bundle":true,"request":{"verb":"hold"}}` + "\n",
-		"two objects":      `{"format":1,"request":{"verb":"status"}} {}` + "\n",
-		"two lines":        `{"format":1,"request":{"verb":"status"}}` + "\n{}\n",
-		"bad version":      `{"format":1,"request":{"verb":"update","version":"-1"}}` + "\n",
-		"bad digest":       `{"format":1,"request":{"verb":"undeny","digest":"../.."}}` + "\n",
-		"deep":             strings.Repeat("[", 60_000) + "\n",
-		"too long":         strings.Repeat(" ", MaxRequest+1),
-		"a gigabyte":       strings.Repeat("x", 8<<20), // refused after 64 KiB; the rest is never read
+		"no JSON":        "GET / HTTP/1.1\r\n\r\n",
+		"no object":      "[]\n",
+		"empty line":     "\n",
+		"wrong format":   `{"format":2,"request":{"verb":"status"}}` + "\n",
+		"no format":      `{"request":{"verb":"status"}}` + "\n",
+		"unknown verb":   `{"format":1,"request":{"verb":"format-disk"}}` + "\n",
+		"no verb":        `{"format":1,"request":{}}` + "\n",
+		"unknown field":  `{"format":1,"request":{"verb":"status","path":"/etc/shadow"}}` + "\n",
+		"file not there": `{"format":1,"file":true,"request":{"verb":"update"}}` + "\n",
+		"file for hold":  `{"format":1,"file":true,"request":{"verb":"hold"}}` + "\n",
+		"two objects":    `{"format":1,"request":{"verb":"status"}} {}` + "\n",
+		"two lines":      `{"format":1,"request":{"verb":"status"}}` + "\n{}\n",
+		"bad version":    `{"format":1,"request":{"verb":"update","version":"-1"}}` + "\n",
+		"bad digest":     `{"format":1,"request":{"verb":"undeny","digest":"../.."}}` + "\n",
+		"deep":           strings.Repeat("[", 60_000) + "\n",
+		"too long":       strings.Repeat(" ", MaxRequest+1),
+		"a gigabyte":     strings.Repeat("x", 8<<20), // refused after 64 KiB; the rest is never read
 	} {
 		t.Run(name, func(t *testing.T) {
 			if code, text := raw(t, c, data); code != agent.CodeUsage && !strings.Contains(text, "reset") && !strings.Contains(text, "hung up") {
@@ -419,7 +437,7 @@ func FuzzRequest(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
-	f.Add([]byte(`{"format":1,"bundle":true,"request":{"verb":"update","version":"1.2"}}`))
+	f.Add([]byte(`{"format":1,"file":true,"request":{"verb":"update","version":"1.2"}}`))
 	f.Add([]byte(`{"format":1,"request":{"verb":"undeny","digest":"00"}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := decodeMessage(b)

@@ -23,11 +23,12 @@ const (
 // format is the protocol's version.
 const format = 1
 
-// message is a request as it travels.
+// message is a request as it travels. Its file is the bundle of an update, or the
+// manifest of an init, which may be larger than a request.
 // Source of the format: docs/FORMAT.md, "Control socket".
 type message struct {
 	Format  int           `json:"format"`
-	Bundle  bool          `json:"bundle,omitempty"` // a file descriptor comes with this line
+	File    bool          `json:"file,omitempty"` // a file descriptor comes with this line
 	Request agent.Request `json:"request"`
 }
 
@@ -61,8 +62,8 @@ func decodeMessage(line []byte) (*message, error) {
 	if !known(m.Request.Verb) {
 		return nil, fmt.Errorf("request: unknown verb %.40q", m.Request.Verb)
 	}
-	if m.Bundle && m.Request.Verb != agent.VerbUpdate {
-		return nil, fmt.Errorf("request: %s takes no bundle", m.Request.Verb)
+	if m.File && m.Request.Verb != agent.VerbUpdate && m.Request.Verb != agent.VerbInit {
+		return nil, fmt.Errorf("request: %s takes no file", m.Request.Verb)
 	}
 	return &m, nil
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/release"
 )
 
 // Server answers operators on behalf of an agent.
@@ -31,7 +33,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	ctx, cancel := context.WithCancel(ctx)
+	work, cancel := context.WithCancel(ctx)
 	defer cancel()
 	places := make(chan struct{}, MaxConnections)
 	for {
@@ -57,7 +59,7 @@ func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
 		wg.Go(func() {
 			defer func() { <-places }()
 			defer c.Close()
-			s.serve(ctx, c)
+			s.serve(work, c)
 		})
 	}
 }
@@ -76,9 +78,12 @@ func (s *Server) serve(ctx context.Context, c *net.UnixConn) {
 		return
 	}
 	r := m.Request
-	if r.Bundle != nil {
-		defer r.Bundle.Close()
+	done := func() {
+		if r.Bundle != nil {
+			r.Bundle.Close()
+		}
 	}
+	defer done()
 	if changes(r.Verb) {
 		if !s.Guard.MayChange(peer) {
 			s.Log.Warn("control request refused", "uid", peer.UID, "verb", r.Verb)
@@ -99,6 +104,7 @@ func (s *Server) serve(ctx context.Context, c *net.UnixConn) {
 	events := newEvents(c, cancel)
 	result, err := s.Operator.Do(ctx, r, events.emit)
 	events.end()
+	done()
 	if err != nil {
 		send(c, reply{Error: wire(err)})
 		return
@@ -171,7 +177,7 @@ func receive(c *net.UnixConn) (m *message, err error) {
 	}
 	var files []*os.File
 	defer func() {
-		for _, f := range files {
+		for _, f := range files { // all but the bundle that is handed on
 			if m == nil || m.Request.Bundle != f {
 				f.Close()
 			}
@@ -212,15 +218,20 @@ func receive(c *net.UnixConn) (m *message, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if got.Bundle != (len(files) == 1) {
-		return nil, fmt.Errorf("request: got %d file descriptors, bundle is %v", len(files), got.Bundle)
+	if got.File != (len(files) == 1) {
+		return nil, fmt.Errorf("request: got %d file descriptors, file is %v", len(files), got.File)
 	}
-	if got.Bundle {
-		if err := checkBundle(files[0]); err != nil {
-			return nil, err
-		}
-		got.Request.Bundle = files[0]
+	if !got.File {
+		return got, nil
 	}
+	if err := checkFile(files[0]); err != nil {
+		return nil, err
+	}
+	if got.Request.Verb == agent.VerbInit {
+		got.Request.Factory, err = readManifest(files[0])
+		return got, err
+	}
+	got.Request.Bundle = files[0]
 	return got, nil
 }
 
@@ -237,28 +248,39 @@ func filesOf(oob []byte) []*os.File {
 			continue
 		}
 		for _, fd := range fds {
-			files = append(files, os.NewFile(uintptr(fd), "bundle"))
+			files = append(files, os.NewFile(uintptr(fd), "file of a request"))
 		}
 	}
 	return files
 }
 
-// checkBundle refuses what could block or change under a reader's hands in other ways
+// checkFile refuses what could block or change under a reader's hands in other ways
 // than a file can: pipes, devices, directories, and files that were not opened to read.
-func checkBundle(f *os.File) error {
+func checkFile(f *os.File) error {
 	st, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("bundle: %w", err)
+		return fmt.Errorf("file: %w", err)
 	}
 	if !st.Mode().IsRegular() {
-		return fmt.Errorf("bundle: got %s, want a regular file", st.Mode().Type())
+		return fmt.Errorf("file: got %s, want a regular file", st.Mode().Type())
 	}
 	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
 	if err != nil {
-		return fmt.Errorf("bundle: %w", err)
+		return fmt.Errorf("file: %w", err)
 	}
 	if flags&unix.O_ACCMODE == unix.O_WRONLY || flags&unix.O_PATH != 0 {
-		return fmt.Errorf("bundle: not opened for reading")
+		return fmt.Errorf("file: not opened for reading")
 	}
 	return nil
+}
+
+func readManifest(f *os.File) ([]byte, error) {
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, release.MaxManifestSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	if len(b) > release.MaxManifestSize {
+		return nil, fmt.Errorf("manifest: got more than %d bytes", release.MaxManifestSize)
+	}
+	return b, nil
 }
