@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/twinkeel/twinkeel/internal/durable"
@@ -20,6 +22,9 @@ const (
 
 // floorFiles are the two copies. Each write goes to the one that is older or bad.
 var floorFiles = [2]string{"floor.0", "floor.1"}
+
+// floorMembers are the members of floorState.
+var floorMembers = []string{"format", "sequence", "root", "roles"}
 
 // floorState is what a host never goes below. It is kept apart from the metadata, so
 // that losing the metadata loses no protection.
@@ -213,8 +218,9 @@ func decodeFloor(b []byte) (floorState, error) {
 	if err := json.Unmarshal(body, &s.unknown); err != nil {
 		return s, err
 	}
-	for _, known := range []string{"format", "sequence", "root", "roles"} {
-		delete(s.unknown, known)
-	}
+	maps.DeleteFunc(s.unknown, func(name string, _ json.RawMessage) bool {
+		// As encoding/json has matched them, whatever their case.
+		return slices.ContainsFunc(floorMembers, func(known string) bool { return strings.EqualFold(name, known) })
+	})
 	return s, nil
 }

@@ -100,18 +100,8 @@ func (s *session) refreshTimestamp(ctx context.Context, src Source) error {
 	if err != nil {
 		return err
 	}
-	if err := s.c.precheck(data, maxTimestampSize); err != nil {
-		return untrusted("timestamp: %w", err)
-	}
-	err = guard(func() error {
-		_, err := s.core.UpdateTimestamp(data)
-		return err
-	})
-	newer := err == nil
-	if err != nil && !errors.Is(err, &metadata.ErrEqualVersionNumber{}) {
-		return untrusted("timestamp: %w", err)
-	}
-	if err := s.checkTimestamp(); err != nil {
+	newer, err := s.takeTimestamp(data)
+	if err != nil {
 		return untrusted("timestamp: %w", err)
 	}
 	t := &s.core.Timestamp.Signed
@@ -129,6 +119,22 @@ func (s *session) refreshTimestamp(ctx context.Context, src Source) error {
 		return s.c.floors.raise(timestampEdge, keys, t.Version, time.Time{})
 	}
 	return s.commit(timestampEdge, metadata.TIMESTAMP, keys, t.Version, s.provenTime(), data)
+}
+
+// takeTimestamp makes data the timestamp in use, unless the one in use has the same
+// version.
+func (s *session) takeTimestamp(data []byte) (newer bool, err error) {
+	if err := s.c.precheck(data, maxTimestampSize); err != nil {
+		return false, err
+	}
+	err = guard(func() error {
+		_, err := s.core.UpdateTimestamp(data)
+		return err
+	})
+	if err != nil && !errors.Is(err, &metadata.ErrEqualVersionNumber{}) {
+		return false, err
+	}
+	return err == nil, s.checkTimestamp()
 }
 
 // provenTime returns when the timestamp in use says that it was signed, or zero if that
@@ -174,27 +180,32 @@ func (s *session) refreshSnapshot(ctx context.Context, src Source) error {
 	if err != nil {
 		return err
 	}
-	// Length and digest come first: nothing else of a foreign file is looked at.
-	if err := m.VerifyLengthHashes(data); err != nil {
-		return untrusted("snapshot: %w", err)
-	}
-	if err := s.c.precheck(data, maxSnapshotSize); err != nil {
-		return untrusted("snapshot: %w", err)
-	}
-	err = guard(func() error {
-		_, err := s.core.UpdateSnapshot(data, false)
-		return err
-	})
-	if err == nil {
-		err = checkSnapshot(&s.core.Snapshot.Signed, s.c.cfg.Interop)
-	}
-	if err != nil {
+	if err := s.takeSnapshot(data, m); err != nil {
 		return untrusted("snapshot: %w", err)
 	}
 	if err := s.acceptSnapshot(); err != nil {
 		return err
 	}
 	return s.commit(snapshotEdge, metadata.SNAPSHOT, keys, s.core.Snapshot.Signed.Version, time.Time{}, data)
+}
+
+// takeSnapshot makes data, which must be what m lists, the snapshot in use.
+func (s *session) takeSnapshot(data []byte, m *metadata.MetaFiles) error {
+	// Length and digest come first: nothing else of a foreign file is looked at.
+	if err := m.VerifyLengthHashes(data); err != nil {
+		return err
+	}
+	if err := s.c.precheck(data, maxSnapshotSize); err != nil {
+		return err
+	}
+	err := guard(func() error {
+		_, err := s.core.UpdateSnapshot(data, false)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return checkSnapshot(&s.core.Snapshot.Signed, s.c.cfg.Interop)
 }
 
 // acceptSnapshot checks floor and expiry of the snapshot in use.
