@@ -162,7 +162,7 @@ func (c *Client) ask(ctx context.Context, object string, r wire.Request, payload
 	if err != nil {
 		return nil, lostOr(ctx, object, err)
 	}
-	s.object = object
+	s.object, s.small = object, 0
 	s.cancelled = context.AfterFunc(ctx, func() { _ = s.conn.Close() })
 	b, err := json.Marshal(r)
 	if err == nil {

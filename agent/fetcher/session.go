@@ -17,6 +17,10 @@ import (
 const (
 	// indexTime is what the process may need to read through a bundle's headers.
 	indexTime = 2 * time.Minute
+	// An honest process fills its frames, but for the last. Without this limit a bad one
+	// could make the writer work for each byte.
+	smallFrame     = 4 << 10
+	maxSmallFrames = 64
 	// spareSigns is how many signs of life may come faster than one a second.
 	spareSigns = 16
 )
@@ -30,6 +34,7 @@ type session struct {
 	punish    func(error)   // ends the process
 	silence   time.Duration // longest wait for one frame
 	patience  time.Duration // longest wait for the rest of the answer; used up by waiting
+	small     int           // frames below smallFrame in this answer
 	object    string        // what is asked for, for messages
 	cancelled func() bool   // stops the watch over the request's context
 }
@@ -77,6 +82,12 @@ func (s *session) header() (int, error) {
 		case wire.KindAlive:
 			continue
 		case wire.KindData:
+			if h.Length < smallFrame {
+				s.small++
+			}
+			if s.small > maxSmallFrames {
+				return 0, fmt.Errorf("%w: got more than %d small frames", errProtocol, maxSmallFrames)
+			}
 			return h.Length, nil
 		case wire.KindEnd:
 			return 0, s.end(h.Length)

@@ -192,6 +192,11 @@ func TestAStoppedProcessIsKilledAndReplaced(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	for deadline := time.Now().Add(10 * time.Second); !strings.HasPrefix(procFile(t, pid, "status")["State"], "T"); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the process does not stop")
+		}
+	}
 	if _, err := c.Get(t.Context(), "a", 0, 10); !errors.Is(err, agent.ErrUnavailable) {
 		t.Errorf("the stopped process: got %v, want agent.ErrUnavailable", err)
 	}

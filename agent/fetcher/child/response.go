@@ -147,7 +147,7 @@ func position(text string) (int64, bool) {
 	if text == "" || text[0] < '0' || text[0] > '9' {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(text, 10, 63)
+	n, err := strconv.ParseInt(text, 10, 64)
 	return n, err == nil
 }
 

@@ -1,6 +1,7 @@
 package child
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,6 +17,10 @@ import (
 
 // aliveEvery is how often the writer is told that a silent request is still at work.
 const aliveEvery = 5 * time.Second
+
+// fullFrame is the size of all Data frames but the last in bytes; the writer counts
+// smaller ones against us.
+const fullFrame = 64 << 10
 
 // source is where files come from: a server or a bundle.
 type source interface {
@@ -204,9 +209,13 @@ func (c *session) serve(ctx context.Context) error {
 func (c *session) do(ctx context.Context, r wire.Request, payload []byte, base *os.File) error {
 	switch r.Op {
 	case wire.OpGet:
-		return c.source.get(ctx, r, dataWriter{c})
+		w := bufio.NewWriterSize(dataWriter{c}, fullFrame)
+		if err := c.source.get(ctx, r, w); err != nil {
+			return err
+		}
+		return w.Flush()
 	case wire.OpDecode:
-		return decodeSegment(&c.decoder, payload, *r.Segment, base, dataWriter{c})
+		return decodeSegment(&c.decoder, payload, *r.Segment, base, dataWriter{c}) // which buffers as much
 	default:
 		return probe(ctx, r)
 	}
