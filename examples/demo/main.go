@@ -92,7 +92,7 @@ func demo(ctx context.Context, bin, images, work string) (err error) {
 	}
 	s.Probes = []story.Probe{
 		{Name: "web", HTTP: "http://" + address + "/healthz"},
-		{Name: "configuration", Command: []string{"chroot", running, "/usr/sbin/nginx", "-t", "-q"}},
+		{Name: "configuration", Command: []string{"/usr/sbin/chroot", running, "/usr/sbin/nginx", "-t", "-q"}},
 	}
 	s.Loadable = func(slot string) bool { return hasKernel(disk.Device("boot-"+slot), filepath.Join(work, "firmware")) }
 	if _, err := exec.LookPath("veritysetup"); err == nil {

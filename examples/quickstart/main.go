@@ -58,7 +58,7 @@ func quickstart(ctx context.Context, out io.Writer, bin string) error {
 		Out:   out, Bin: bin, Work: work, State: filepath.Join(work, "state"),
 		Releases: releases, Slots: parts, Devices: parts, Record: parts["record"],
 		System: system{running, parts},
-		Probes: []story.Probe{{Name: "web", Command: []string{"sh", "-c", `head -c 4096 "$0" | grep -q ^health=good`, running}}},
+		Probes: []story.Probe{{Name: "web", Command: []string{"/bin/sh", "-c", `head -c 4096 "$0" | grep -q ^health=good`, running}}},
 		Soak:   time.Second, Deadline: 3 * time.Second,
 	}
 	if err := s.Tell(ctx); err != nil {

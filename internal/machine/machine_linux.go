@@ -49,8 +49,7 @@ type request struct {
 type event int
 
 const (
-	reboot    event = iota // the agent's reboot command ran
-	cut                    // the power is gone
+	cut       event = iota // the power is gone
 	stopAgent              // the agent is stopped; the machine stays up
 )
 
@@ -77,22 +76,6 @@ func (m *Machine) Prepare() error {
 // Run powers the machine on and lets it run, through all its reboots, until ctx ends.
 // An agent that ends unasked is an error.
 func (m *Machine) Run(ctx context.Context) error {
-	// Opened for writing too, so that it does not end with each writer.
-	wire, err := os.OpenFile(m.wire(), os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("power switch: %w", err)
-	}
-	var reader sync.WaitGroup
-	ctx, cancel := context.WithCancel(ctx)
-	reader.Go(func() {
-		for lines := bufio.NewScanner(wire); lines.Scan(); {
-			m.send(ctx, reboot)
-		}
-	})
-	defer reader.Wait()
-	defer wire.Close()
-	defer cancel()
-
 	for b, panics := (Boot{}), 0; ctx.Err() == nil; {
 		b.Number++
 		if err := m.boot(ctx, &b); err != nil {
@@ -147,17 +130,46 @@ func (m *Machine) boot(ctx context.Context, b *Boot) (err error) {
 	if b.Panic != nil {
 		return nil
 	}
+	asked, disconnect, err := m.connect()
+	if err != nil {
+		return err
+	}
+	defer disconnect()
 	agent, err := Start(m.Agent, m.Log)
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
 	defer agent.kill()
-	b.Cut, err = m.live(ctx, agent)
+	b.Cut, err = m.live(ctx, agent, asked)
 	return err
 }
 
+// connect listens to the reboot command for one boot: a machine that goes down does not
+// hear it again.
+func (m *Machine) connect() (asked chan struct{}, disconnect func(), err error) {
+	// Opened for writing too, so that it does not end with each writer.
+	wire, err := os.OpenFile(m.wire(), os.O_RDWR, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("power switch: %w", err)
+	}
+	asked = make(chan struct{}, 1)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for lines := bufio.NewScanner(wire); lines.Scan(); {
+			select {
+			case asked <- struct{}{}:
+			default: // asked already
+			}
+		}
+	})
+	return asked, func() {
+		wire.Close()
+		reader.Wait()
+	}, nil
+}
+
 // live waits for what ends a boot.
-func (m *Machine) live(ctx context.Context, agent *Process) (wasCut bool, err error) {
+func (m *Machine) live(ctx context.Context, agent *Process, asked <-chan struct{}) (wasCut bool, err error) {
 	sample := time.NewTicker(100 * time.Millisecond)
 	defer sample.Stop()
 	defer m.meter.settle()
@@ -168,6 +180,10 @@ func (m *Machine) live(ctx context.Context, agent *Process) (wasCut bool, err er
 			m.meter.sample(agent.pid())
 		case <-unasked:
 			return false, fmt.Errorf("agent ended unasked: %s", agent.cmd.ProcessState)
+		case <-asked:
+			m.meter.sample(agent.pid())
+			agent.Terminate()
+			return false, nil
 		case r := <-m.requests:
 			m.meter.sample(agent.pid())
 			if r.what == cut {
@@ -177,8 +193,8 @@ func (m *Machine) live(ctx context.Context, agent *Process) (wasCut bool, err er
 				unasked = nil
 			}
 			close(r.done)
-			if r.what != stopAgent {
-				return r.what == cut, nil
+			if r.what == cut {
+				return true, nil
 			}
 		case <-ctx.Done():
 			agent.Terminate()

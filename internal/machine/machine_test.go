@@ -100,6 +100,23 @@ func TestTheRebootCommandStartsTheNextSlot(t *testing.T) {
 	happened.want(t, "down b")
 }
 
+func TestAMachineThatGoesDownDoesNotHearAnotherRebootCommand(t *testing.T) {
+	m, happened := newMachine(t, waitForEver)
+	m.Loader = func(context.Context) (string, error) { return "a", nil }
+	command := m.RebootCommand()
+	m.Agent = append([]string{"sh", "-c", `[ -e "$1.done" ] || { touch "$1.done"; shift; "$@"; "$@"; "$@"; }; ` + waitForEver, "agent", m.Dir + "/once"}, command...)
+	off := power(t, m)
+	happened.want(t, "up a", "down a", "up a")
+	select {
+	case e := <-happened:
+		t.Errorf("got %q after the second boot, want nothing", e)
+	case <-time.After(300 * time.Millisecond):
+	}
+	if err := off(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestAPowerCutKillsTheAgentAndItsChildrenAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	beat := filepath.Join(dir, "beat")

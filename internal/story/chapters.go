@@ -12,8 +12,11 @@ import (
 	"github.com/twinkeel/twinkeel/release"
 )
 
-// refused is the exit code for "held by policy" in CONTRACT.
-const refused = 4
+// Exit codes of the operator's command.
+const (
+	refused = 4 // by policy
+	busy    = 7
+)
 
 // firstBoot starts the server and adopts the factory's slot.
 func (s *Story) firstBoot(ctx context.Context) error {
@@ -225,7 +228,7 @@ func verified(reports []agent.VerifyReport, slot string, i release.Image) bool {
 // publishNext publishes release i and reports what it costs a host that has release base.
 func (s *Story) publishNext(ctx context.Context, i, base int, verb string) error {
 	began := time.Now()
-	if err := s.publish(ctx, i); err != nil {
+	if err := s.publish(ctx, i, base); err != nil {
 		return err
 	}
 	m, err := s.manifest(i)

@@ -104,9 +104,19 @@ func (s *Story) command(ctx context.Context, name string, args ...string) ([]byt
 	return out.Bytes(), nil
 }
 
-// twinkeel runs the operator's command on the host.
-func (s *Story) twinkeel(ctx context.Context, args ...string) ([]byte, error) {
-	return s.command(ctx, "twinkeel", append([]string{"--config", s.config()}, args...)...)
+// twinkeel runs the operator's command on the host, again while the agent is at
+// something of its own.
+func (s *Story) twinkeel(ctx context.Context, args ...string) (out []byte, err error) {
+	all := append([]string{"--config", s.config()}, args...)
+	waitErr := s.until(ctx, time.Minute, "an agent with time for "+args[0], func() (string, error) {
+		out, err = s.command(ctx, "twinkeel", all...)
+		var exit *ExitError
+		if errors.As(err, &exit) && exit.Code == busy {
+			return exit.Output, nil
+		}
+		return "", nil
+	})
+	return out, errors.Join(err, waitErr)
 }
 
 // ask runs a reading command and decodes its answer into v.

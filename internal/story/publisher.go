@@ -34,10 +34,13 @@ func (s *Story) publishFirst(ctx context.Context) error {
 		notes: []string{fmt.Sprintf("%s as images, %s to download in full", megabytes(imageBytes(m)), megabytes(fullBytes(m)))}})
 }
 
-// publish publishes release i, with deltas from the two before it.
-func (s *Story) publish(ctx context.Context, i int) error {
+// publish publishes release i, with deltas from the releases base.
+func (s *Story) publish(ctx context.Context, i int, base ...int) error {
 	r := s.Releases[i]
-	args := []string{"publish", s.site(), "--channel", channel, "--version", r.Version, "--compatible", compatible, "--deltas", "2"}
+	args := []string{"publish", s.site(), "--channel", channel, "--version", r.Version, "--compatible", compatible, "--deltas", "0"}
+	for _, b := range base {
+		args = append(args, "--from", s.Releases[b].Version)
+	}
 	for name, file := range r.Images {
 		args = append(args, "--image", name+"="+file)
 	}
