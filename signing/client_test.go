@@ -334,3 +334,28 @@ func TestStateIsSafeDuringARefresh(t *testing.T) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 }
+
+func TestSourceThatStallsIsCutOff(t *testing.T) {
+	r := newRepo()
+	for _, stalls := range []string{"metadata/2.root.json", "metadata/timestamp.json", "metadata/2.snapshot.json", "metadata/1.targets.json", "metadata/2.os-stable.json"} {
+		h := newHost(t, r)
+		cfg := h.config()
+		cfg.FetchTimeout = 20 * time.Millisecond
+		c, err := signing.Open(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Client = c
+		err = use(h, sourceFunc(func(ctx context.Context, path string, limit int64) ([]byte, error) {
+			if path == stalls {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return r.Fetch(ctx, path, limit)
+		}))
+		wantCode(t, err, signing.Unavailable)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: got %v, want the deadline in its chain", stalls, err)
+		}
+	}
+}
