@@ -230,6 +230,9 @@ func (b Backend) loader(t *testing.T) {
 		d := b.created(t, s)
 		foreign := b.Foreign(d)
 		want, _ := s.Next()
+		if _, ok := s.Booted(want).Next(); !ok {
+			continue // the last try of the only slot: not a state that the methods of State make
+		}
 		got, err := b.PowerOn(d)
 		if err != nil || got != want {
 			t.Fatalf("%+v: started slot %s, %v; want %s", s.Slots, got, err, want)
