@@ -2,6 +2,7 @@ package signing_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -229,6 +230,9 @@ func TestPowerCutAtEveryEffect(t *testing.T) {
 						t.Errorf("%s: version: got %d, was %d", role, v, before[role])
 					}
 				}
+				if !reset {
+					mustBeFloored(t, h, first)
+				}
 				if before["timestamp"] > 2 && !reset {
 					if err := use(h, first); err == nil {
 						t.Error("a rollback was accepted after the cut")
@@ -245,6 +249,29 @@ func TestPowerCutAtEveryEffect(t *testing.T) {
 				mustUse(t, h, second)
 			})
 		}
+	}
+}
+
+// mustBeFloored fails if the files on h's disk hold anything newer than the first
+// publication that the floors alone do not defend against it.
+func mustBeFloored(t *testing.T, h *host, first signing.Source) {
+	t.Helper()
+	bare := *h
+	bare.disk = &disk{files: maps.Clone(h.disk.files)}
+	newer := false
+	for name, at := range map[string]int64{"root": 1, "timestamp": 2, "snapshot": 2, "targets": 1, "os-stable": 2, "fleet-stable": 2} {
+		var file struct{ Signed struct{ Version int64 } }
+		if b, ok := bare.disk.files[name+".json"]; ok {
+			if err := json.Unmarshal(b, &file); err != nil {
+				t.Fatal(err)
+			}
+			newer = newer || file.Signed.Version > at
+			delete(bare.disk.files, name+".json")
+		}
+	}
+	bare.restart()
+	if err := use(&bare, first); newer && err == nil {
+		t.Error("metadata was on disk before the floor that covers it")
 	}
 }
 
