@@ -29,6 +29,9 @@ const (
 	MaxPayload    = 6 << 20  // bytes of payload
 
 	minSegmentRecord = 1 + 1 + 2*len(release.Digest{})
+	// checkSize is the length of the head's last field, the SHA-256 of all before it. A
+	// manifest has that digest too; this one tells damage where there is no manifest.
+	checkSize = len(release.Digest{})
 )
 
 // Head describes a container: what it leads from and to, and its segments.
@@ -82,7 +85,11 @@ func ParseHead(b []byte) (*Head, error) {
 	if n != int64(len(b)) {
 		return nil, fmt.Errorf("head: got %d bytes, want %d", len(b), n)
 	}
-	r := cursor{b: b[PrefixSize:]}
+	body, sum := b[:max(len(b)-checkSize, PrefixSize)], b[max(len(b)-checkSize, PrefixSize):]
+	if want := release.DigestOf(body); !bytes.Equal(sum, want[:]) {
+		return nil, errors.New("head: is damaged: its digest differs")
+	}
+	r := cursor{b: body[PrefixSize:]}
 	h := new(Head)
 	if err := h.parse(&r, n); err != nil {
 		return nil, fmt.Errorf("head: %w", err)
@@ -159,8 +166,9 @@ func (h *Head) encode() []byte {
 		b = append(b, s.Payload[:]...)
 		b = append(b, s.Target[:]...)
 	}
-	binary.BigEndian.PutUint32(b[len(magic)+1:], uint32(len(b)))
-	return b
+	binary.BigEndian.PutUint32(b[len(magic)+1:], uint32(len(b)+checkSize))
+	sum := release.DigestOf(b)
+	return append(b, sum[:]...)
 }
 
 func appendIdentity(b []byte, i Identity) []byte {

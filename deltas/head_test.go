@@ -27,6 +27,14 @@ func testHead() *Head {
 	}
 }
 
+// seal gives b, but for its last 32 bytes, the length and digest that fit.
+func seal(b []byte) []byte {
+	b = bytes.Clone(b[:max(len(b)-checkSize, PrefixSize)])
+	binary.BigEndian.PutUint32(b[len(magic)+1:], uint32(len(b)+checkSize))
+	sum := release.DigestOf(b)
+	return append(b, sum[:]...)
+}
+
 func TestParsedHeadSaysWhereSegmentsAndPayloadsLie(t *testing.T) {
 	b, err := testHead().Encode()
 	if err != nil {
@@ -101,9 +109,7 @@ func TestHeadBytesThatAreNotCanonicalAreRefused(t *testing.T) {
 	}
 	longer := func(b []byte, at int) []byte { // writes the number at b[at] with one byte more
 		out := append(bytes.Clone(b[:at]), b[at]|0x80, 0)
-		out = append(out, b[at+1:]...)
-		binary.BigEndian.PutUint32(out[len(magic)+1:], uint32(len(out)))
-		return out
+		return seal(append(out, b[at+1:]...))
 	}
 	set := func(at int, v byte) []byte {
 		b := bytes.Clone(good)
@@ -120,16 +126,17 @@ func TestHeadBytesThatAreNotCanonicalAreRefused(t *testing.T) {
 		{"later version", set(len(magic), 1), "container version: got 1, want 0"},
 		{"head of 4 GiB", set(len(magic)+1, 0xff), "head size"},
 		{"byte behind the head", append(bytes.Clone(good), 0), "got"},
-		{"unknown flag", set(PrefixSize, 2), "number: got 2"},
+		{"unknown flag", seal(set(PrefixSize, 2)), "number: got 2"},
+		{"other digest", set(len(good)-1, good[len(good)-1]^1), "damaged"},
+		{"other padding", set(PrefixSize+38, 5), "damaged"},
+		{"bytes behind the segments", seal(append(bytes.Clone(good), 0)), "behind the last segment"},
 		{"longer number", longer(good, PrefixSize+1), "canonical"},
 		{"number of ten bytes", append(bytes.Clone(good[:PrefixSize+1]), bytes.Repeat([]byte{0xff}, 12)...), "want"},
 		{"base of zeros", func() []byte {
 			h := testHead()
 			h.Base = Identity{}
 			b := h.encode()
-			b = append(append(bytes.Clone(b[:PrefixSize]), append([]byte{1}, make([]byte, 34)...)...), b[PrefixSize+1:]...)
-			binary.BigEndian.PutUint32(b[len(magic)+1:], uint32(len(b)))
-			return b
+			return seal(append(append(bytes.Clone(b[:PrefixSize]), append([]byte{1}, make([]byte, 34)...)...), b[PrefixSize+1:]...))
 		}(), "canonical"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -150,8 +157,8 @@ func TestSegmentCountIsBoundedByTheBytes(t *testing.T) {
 	h := testHead()
 	h.Segments = nil
 	b := h.encode()
-	b = append(b[:len(b)-1], 0xff, 0xff, 0xff, 0xff, 7)
-	binary.BigEndian.PutUint32(b[len(magic)+1:], uint32(len(b)))
+	b = append(b[:len(b)-checkSize-1], 0xff, 0xff, 0xff, 0xff, 7)
+	b = seal(append(b, make([]byte, checkSize)...))
 	if _, err := ParseHead(b); err == nil || !strings.Contains(err.Error(), "do not fit") {
 		t.Errorf("got %v, want an error with %q", err, "do not fit")
 	}
@@ -236,9 +243,10 @@ func FuzzParseHead(f *testing.F) {
 	}
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		// Most inputs fail at the length; corrected, more of them reach what is behind.
-		if len(b) > PrefixSize {
-			binary.BigEndian.PutUint32(b[len(magic)+1:], uint32(len(b)))
+		// Most inputs fail at length or digest; corrected, more of them reach what is
+		// behind. Both are in tables of tests.
+		if len(b) > PrefixSize+checkSize {
+			b = seal(b)
 		}
 		h, err := ParseHead(b)
 		if err != nil {

@@ -137,35 +137,37 @@ const (
 // gap is DATA, and the part of the old image that it probably comes from.
 type gap struct {
 	length   int64
-	from, to int64 // of the old image, if it had two neighbours that fit
-	ends     [2]int64
 	paired   bool
+	from, to int64 // of the old image, if its neighbours fit together
+	before   int64 // where, in the old image, the copy before it ends
+	after    int64 // and the copy after it begins
 }
 
 // gap describes the DATA from start to end, which lies in the gap between the COPY
-// before, or -1, and the first COPY from piece after on, if any.
+// before, or -1, and the first COPY from piece after on, if any. The ends of the images
+// are neighbours like any other.
 func (c *creator) gap(before, after int, start, end int64) gap {
 	for after < len(c.pieces) && c.pieces[after].op != deltas.OpCopy {
 		after++
 	}
-	g := gap{length: end - start, ends: [2]int64{-1, -1}}
+	g := gap{length: end - start, before: 0, after: c.old.size}
 	left, right := int64(0), c.new.size
 	if before >= 0 {
 		p := c.pieces[before]
-		g.ends[0], left = p.from+p.length, p.end()
+		g.before, left = p.from+p.length, p.end()
 	}
 	if after < len(c.pieces) {
 		p := c.pieces[after]
-		g.ends[1], right = p.from, p.start
+		g.after, right = p.from, p.start
 	}
-	room := g.ends[1] - g.ends[0]
-	if before < 0 || after == len(c.pieces) || room <= 0 || room > 4*(right-left)+maxStray {
+	room := g.after - g.before
+	if room <= 0 || room > 4*(right-left)+maxStray {
 		return g
 	}
 	// A gap that spans segments is mapped in proportion.
 	g.paired = true
-	g.from = g.ends[0] + scale(start-left, room, right-left)
-	g.to = g.ends[0] + scale(end-left, room, right-left)
+	g.from = g.before + scale(start-left, room, right-left)
+	g.to = g.before + scale(end-left, room, right-left)
 	return g
 }
 
@@ -186,12 +188,9 @@ func (c *creator) merge(gaps []gap, margin int64) []deltas.Range {
 			all = append(all, [2]int64{g.from - m, g.to + m})
 			continue
 		}
-		if g.ends[0] >= 0 {
-			all = append(all, [2]int64{g.ends[0] - m, g.ends[0] + g.length + m})
-		}
-		if g.ends[1] >= 0 {
-			all = append(all, [2]int64{g.ends[1] - g.length - m, g.ends[1] + m})
-		}
+		all = append(all,
+			[2]int64{g.before - m, g.before + g.length + m},
+			[2]int64{g.after - g.length - m, g.after + m})
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i][0] < all[j][0] })
 	var list []deltas.Range

@@ -3,7 +3,10 @@ package diff
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/twinkeel/twinkeel/deltas"
@@ -119,6 +122,161 @@ func TestAppliedContainerIsTheNewImageWithAnyNumberOfThreads(t *testing.T) {
 		root, err := verity.Root(deltas.Pad(new.Reader, new.Size), deltas.PaddedSize(new.Size), new.Salt)
 		if err != nil || root != res.Head.Target.Root {
 			t.Fatalf("seed %d: target root: got %s, want %s (%v)", seed, res.Head.Target.Root, root, err)
+		}
+	}
+}
+
+func TestDataThatMovedByAnyNumberOfBytesIsCopied(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	old := make([]byte, 1<<20)
+	for i := range old {
+		old[i] = byte(r.Uint32())
+	}
+	for _, shift := range []int{1, 511, verity.BlockSize - 1, 100001} {
+		new := append(make([]byte, shift), old...)
+		res, _ := create(t, source(old, nil), source(new, nil), 1)
+		if res.Blob.Size > 1000 {
+			t.Errorf("moved by %d bytes: the delta has %d bytes", shift, res.Blob.Size)
+		}
+	}
+}
+
+func TestChangedBytesCostLittle(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	old := make([]byte, 4<<20)
+	for i := range old {
+		old[i] = byte(r.Uint32())
+	}
+	new := bytes.Clone(old)
+	for i := 0; i < len(new); i += 1000 { // so that no block is the same
+		new[i]++
+	}
+	res, _ := create(t, source(old, nil), source(new, nil), 2)
+	if limit := int64(4195 * 12); res.Blob.Size > limit {
+		t.Errorf("4195 changed bytes: the delta has %d bytes, want at most %d", res.Blob.Size, limit)
+	}
+}
+
+func TestSegmentsKeepWithinTheLimits(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	noise := make([]byte, 9<<20)
+	for i := range noise {
+		noise[i] = byte(r.Uint32())
+	}
+	for name, c := range map[string]struct {
+		old, new *Source
+		longest  int64
+	}{
+		"full":        {nil, source(noise, nil), fullSegment},
+		"full, empty": {nil, source(make([]byte, 70<<20), nil), fullSegment},
+		"other":       {source(noise[:8192], nil), source(noise, nil), deltas.MaxLiteral},
+		"same":        {source(make([]byte, 70<<20), nil), source(make([]byte, 70<<20), nil), deltas.MaxSegment},
+	} {
+		res, _ := create(t, c.old, c.new, 2)
+		for i, s := range res.Head.Segments {
+			if s.Length > c.longest {
+				t.Errorf("%s: segment %d has %d bytes, want at most %d", name, i, s.Length, c.longest)
+			}
+		}
+	}
+}
+
+// failing is a source or spool that fails from the offset on.
+type failing struct {
+	*bytes.Reader
+	from int64
+}
+
+var errFault = errors.New("fault")
+
+func (f failing) ReadAt(b []byte, offset int64) (int, error) {
+	if offset+int64(len(b)) > f.from {
+		return 0, errFault
+	}
+	return f.Reader.ReadAt(b, offset)
+}
+
+func (f failing) Write(b []byte) (int, error) { return 0, errFault }
+
+func TestFaultOfSourceSpoolOrOutputComesThrough(t *testing.T) {
+	b := randomBytes(rand.New(rand.NewPCG(1, 2)), 20<<20)
+	good := source(b, nil)
+	bad := &Source{Reader: failing{bytes.NewReader(b), 17 << 20}, Size: good.Size}
+	fault := failing{bytes.NewReader(nil), 0}
+	for name, c := range map[string]struct {
+		old, new *Source
+		out      io.Writer
+		spool    Spool
+	}{
+		"old":    {bad, good, io.Discard, nil},
+		"new":    {good, bad, io.Discard, nil},
+		"output": {nil, good, fault, nil},
+		"spool":  {nil, good, io.Discard, fault},
+	} {
+		_, err := Create(context.Background(), c.old, c.new, c.out, Options{Threads: 3, Spool: c.spool})
+		if !errors.Is(err, errFault) {
+			t.Errorf("%s: got %v, want %v", name, err, errFault)
+		}
+	}
+	_, container := create(t, good, good, 1)
+	if err := Verify(context.Background(), bytes.NewReader(container), int64(len(container)), bad, nil); !errors.Is(err, errFault) {
+		t.Errorf("verify: got %v, want %v", err, errFault)
+	}
+}
+
+func TestProgressGrowsToItsTotalAndCancellationStops(t *testing.T) {
+	b := randomBytes(rand.New(rand.NewPCG(5, 2)), 20<<20)
+	new := edit(rand.New(rand.NewPCG(5, 3)), b)
+	steps, last := 0, int64(0)
+	o := Options{Threads: 4, Progress: func(done, total int64) {
+		if done <= last || done > total {
+			t.Errorf("progress from %d to %d of %d", last, done, total)
+		}
+		steps++
+		last = done
+	}}
+	r, err := Create(context.Background(), source(b, nil), source(new, nil), io.Discard, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := r.Head.Base.Size + 2*r.Head.Target.Size; last != want {
+		t.Errorf("progress ends at %d, want %d", last, want)
+	}
+	for at := 1; at < steps; at += 1 + steps/10 {
+		ctx, cancel := context.WithCancelCause(context.Background())
+		n := 0
+		o := Options{Threads: 4, Progress: func(done, total int64) {
+			if n++; n == at {
+				cancel(errFault)
+			}
+		}}
+		if _, err := Create(ctx, source(b, nil), source(new, nil), io.Discard, o); !errors.Is(err, errFault) {
+			t.Errorf("cancelled at step %d of %d: got %v, want %v", at, steps, err, errFault)
+		}
+	}
+}
+
+func TestVerifyNamesTheWrongBase(t *testing.T) {
+	b := randomBytes(rand.New(rand.NewPCG(5, 2)), 1<<20)
+	new := edit(rand.New(rand.NewPCG(5, 3)), b)
+	_, container := create(t, source(b, nil), source(new, nil), 2)
+	verify := func(old *Source) error {
+		return Verify(context.Background(), bytes.NewReader(container), int64(len(container)), old, nil)
+	}
+	if err := verify(source(b, nil)); err != nil {
+		t.Error(err)
+	}
+	other := make([]byte, len(b))
+	for name, c := range map[string]struct {
+		old  *Source
+		want string
+	}{
+		"other":  {source(other, nil), "base: got root"},
+		"longer": {source(append(other, 1), nil), "base: got"},
+		"none":   {nil, "base is missing"},
+	} {
+		if err := verify(c.old); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
 		}
 	}
 }

@@ -1,0 +1,255 @@
+package decode
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/twinkeel/twinkeel/deltas"
+	"github.com/twinkeel/twinkeel/internal/verity"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// segment describes payload, as its head would.
+func segment(payload []byte, length int64) deltas.Segment {
+	return deltas.Segment{Length: length, PayloadLength: int64(len(payload)), Payload: release.DigestOf(payload)}
+}
+
+func raw(id deltas.StreamID, b []byte) deltas.Stream {
+	return deltas.Stream{ID: id, Codec: deltas.CodecRaw, Size: len(b), Body: b}
+}
+
+func compressed(t testing.TB, id deltas.StreamID, b, dictionary []byte) deltas.Stream {
+	t.Helper()
+	options := []zstd.EOption{zstd.WithSingleSegment(true), zstd.WithEncoderConcurrency(1)}
+	codec := deltas.CodecZstd
+	if dictionary != nil {
+		codec = deltas.CodecZstdDictionary
+		options = append(options, zstd.WithEncoderDictRaw(deltas.DictionaryID, dictionary), zstd.WithEncoderLevel(zstd.SpeedBestCompression))
+	}
+	e, err := zstd.NewWriter(nil, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return deltas.Stream{ID: id, Codec: codec, Size: len(b), Body: e.EncodeAll(b, nil)}
+}
+
+func ops(list ...deltas.Instruction) []byte { return deltas.AppendInstructions(nil, list) }
+
+func payload(streams ...deltas.Stream) []byte { return deltas.AppendPayload(nil, streams) }
+
+// run decodes and executes a payload.
+func run(d *Decoder, payload []byte, length int64, base []byte) ([]byte, error) {
+	var r io.ReaderAt
+	if base != nil {
+		r = bytes.NewReader(base)
+	}
+	var plan, out bytes.Buffer
+	s := segment(payload, length)
+	if err := d.Decode(payload, s, r, &plan); err != nil {
+		return nil, err
+	}
+	err := deltas.Execute(&plan, s, r, int64(len(base)), &out)
+	return out.Bytes(), err
+}
+
+func testBase() []byte {
+	b := make([]byte, 4*verity.BlockSize)
+	for i := range b {
+		b[i] = byte(i*i>>4 + i>>8)
+	}
+	return b
+}
+
+func TestDecodedPayloadIsTheSegment(t *testing.T) {
+	base := testBase()
+	data := bytes.Repeat([]byte("new data "), 50)
+	list := ops(
+		deltas.Instruction{Op: deltas.OpCopy, Offset: 5000, Length: 3000},
+		deltas.Instruction{Op: deltas.OpData, Length: 400},
+		deltas.Instruction{Op: deltas.OpCopy, Offset: 10, Length: 90},
+		deltas.Instruction{Op: deltas.OpZero, Length: 652},
+		deltas.Instruction{Op: deltas.OpData, Length: 50},
+	)
+	want := bytes.Join([][]byte{base[5000:8000], data[:400], base[10:100], make([]byte, 652), data[400:]}, nil)
+	dictionary := append(bytes.Clone(base[8000:9000]), base[100:300]...)
+	ranges := deltas.AppendRanges(nil, []deltas.Range{{Offset: 8000, Length: 1000}, {Offset: 100, Length: 200}})
+	var d Decoder // used again and again, as a host does
+	for name, p := range map[string][]byte{
+		"raw":        payload(raw(deltas.StreamOps, list), raw(deltas.StreamData, data)),
+		"zstd":       payload(compressed(t, deltas.StreamOps, list, nil), compressed(t, deltas.StreamData, data, nil)),
+		"dictionary": payload(raw(deltas.StreamOps, list), raw(deltas.StreamDictionary, ranges), compressed(t, deltas.StreamData, data, dictionary)),
+	} {
+		got, err := run(&d, p, int64(len(want)), base)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: the segment differs (%v)", name, err)
+		}
+	}
+}
+
+func TestDictionaryIsUsed(t *testing.T) {
+	base := testBase()
+	ranges := deltas.AppendRanges(nil, []deltas.Range{{Offset: 4096, Length: 8192}})
+	data := compressed(t, deltas.StreamData, base[5000:12000], base[4096:12288])
+	if len(data.Body) > 100 {
+		t.Fatalf("7000 bytes that stand in the dictionary take %d", len(data.Body))
+	}
+	list := ops(deltas.Instruction{Op: deltas.OpData, Length: 7000})
+	p := payload(raw(deltas.StreamOps, list), raw(deltas.StreamDictionary, ranges), data)
+	got, err := run(new(Decoder), p, 7000, base)
+	if err != nil || !bytes.Equal(got, base[5000:12000]) {
+		t.Errorf("the segment differs (%v)", err)
+	}
+	base[6000]++
+	if got, err := run(new(Decoder), p, 7000, base); err == nil && bytes.Equal(got, base[5000:12000]) {
+		t.Error("another base makes the same segment")
+	}
+}
+
+func TestPayloadIsVerifiedBeforeItIsDecoded(t *testing.T) {
+	p := payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpZero, Length: 1})))
+	s := segment(p, 1)
+	for i := range p {
+		bad := bytes.Clone(p)
+		bad[i] ^= 1
+		var w bytes.Buffer
+		if err := Decode(bad, s, nil, &w); err == nil || !strings.Contains(err.Error(), "got digest") || w.Len() > 0 {
+			t.Errorf("byte %d: got %v and a plan of %d bytes", i, err, w.Len())
+		}
+	}
+	if err := Decode(p[:len(p)-1], s, nil, io.Discard); err == nil {
+		t.Error("truncated: got no error")
+	}
+	if err := Decode(append(p, 0), s, nil, io.Discard); err == nil {
+		t.Error("longer: got no error")
+	}
+}
+
+// These payloads have the right digest: a publisher gone wrong, or a stolen key.
+func TestHostilePayloadIsRefused(t *testing.T) {
+	base := testBase()
+	zero := func(n int64) []byte { return ops(deltas.Instruction{Op: deltas.OpZero, Length: n}) }
+	data := func(n int64) []byte { return ops(deltas.Instruction{Op: deltas.OpData, Length: n}) }
+	bomb := compressed(t, deltas.StreamData, make([]byte, 16<<20), nil)
+	lying := bomb
+	lying.Size = 100
+	short := compressed(t, deltas.StreamData, make([]byte, 99), nil)
+	short.Size = 100
+	double := compressed(t, deltas.StreamData, make([]byte, 100), nil)
+	double.Body = append(double.Body, double.Body...)
+	trailing := compressed(t, deltas.StreamData, make([]byte, 100), nil)
+	trailing.Body = append(trailing.Body, "trailing"...)
+	dictionary := compressed(t, deltas.StreamData, base[:100], base)
+	ranges := func(list ...deltas.Range) deltas.Stream {
+		return raw(deltas.StreamDictionary, deltas.AppendRanges(nil, list))
+	}
+	tooMuch := make([]deltas.Range, 3)
+	for i := range tooMuch {
+		tooMuch[i] = deltas.Range{Length: deltas.MaxDictionary / 2}
+	}
+	asOps := dictionary
+	asOps.ID = deltas.StreamOps
+	itself := dictionary
+	itself.ID = deltas.StreamDictionary
+	for _, c := range []struct {
+		name   string
+		length int64
+		p      []byte
+		want   string
+	}{
+		{"empty", 1, nil, "truncated"},
+		{"no streams", 1, []byte{0}, "no instructions"},
+		{"too many streams", 1, []byte{4}, "at most 3"},
+		{"unknown stream", 1, []byte{1, 3, 0, 1, 1, 0}, "at most 2"},
+		{"unknown codec", 1, []byte{1, 0, 3, 1, 1, 0}, "at most 2"},
+		{"streams out of order", 100, payload(raw(deltas.StreamData, make([]byte, 100)), raw(deltas.StreamOps, data(100))), "out of order"},
+		{"stream twice", 1, payload(raw(deltas.StreamOps, zero(1)), raw(deltas.StreamOps, zero(1))), "out of order"},
+		{"raw stream of two sizes", 1, []byte{1, 0, 0, 2, 1, 0}, "cannot be"},
+		{"bytes behind the streams", 1, append(payload(raw(deltas.StreamOps, zero(1))), 0), "behind the last stream"},
+		{"instructions of 2 MiB", 1, payload(compressed(t, deltas.StreamOps, make([]byte, 2<<20), nil)), "number"},
+		{"data of 16 MiB", 1, payload(raw(deltas.StreamOps, zero(1)), bomb), "number"},
+		{"bomb", 100, payload(raw(deltas.StreamOps, data(100)), lying), "frame of 16777216 bytes, want 100"},
+		{"frame too short", 100, payload(raw(deltas.StreamOps, data(100)), short), "frame of 99 bytes"},
+		{"two frames", 100, payload(raw(deltas.StreamOps, data(100)), double), "size"},
+		{"bytes behind the frame", 100, payload(raw(deltas.StreamOps, data(100)), trailing), "stream 2"},
+		{"no frame", 100, payload(raw(deltas.StreamOps, data(100)), deltas.Stream{ID: deltas.StreamData, Codec: deltas.CodecZstd, Size: 100, Body: []byte("nonsense")}), "stream 2"},
+		{"dictionary missing", 100, payload(raw(deltas.StreamOps, data(100)), dictionary), "not there"},
+		{"instructions with a dictionary", 100, payload(asOps, ranges(deltas.Range{Length: 10})), "not there"},
+		{"dictionary coded with itself", 100, payload(raw(deltas.StreamOps, data(100)), itself), "not there"},
+		{"dictionary beyond the base", 100, payload(raw(deltas.StreamOps, data(100)), ranges(deltas.Range{Offset: 4 * verity.BlockSize, Length: 10}), dictionary), "read base"},
+		{"dictionary before the base", 100, payload(raw(deltas.StreamOps, data(100)), raw(deltas.StreamDictionary, []byte{1, 10}), dictionary), "offset"},
+		{"dictionary of 6 MiB", 100, payload(raw(deltas.StreamOps, data(100)), ranges(tooMuch...), dictionary), "number"},
+		{"dictionary range of nothing", 100, payload(raw(deltas.StreamOps, data(100)), ranges(deltas.Range{}), dictionary), "0 bytes"},
+		{"data left over", 99, payload(raw(deltas.StreamOps, data(99)), raw(deltas.StreamData, make([]byte, 100))), "not used"},
+		{"data too short", 101, payload(raw(deltas.StreamOps, data(101)), raw(deltas.StreamData, make([]byte, 100))), "early"},
+		{"instructions too long", 9, payload(raw(deltas.StreamOps, zero(10))), "number"},
+		{"instructions too short", 11, payload(raw(deltas.StreamOps, zero(10))), "truncated"},
+		{"instructions behind the end", 10, payload(raw(deltas.StreamOps, append(zero(10), zero(1)...))), "behind the last"},
+		{"instruction without progress", 10, payload(raw(deltas.StreamOps, append(zero(0), zero(10)...))), "0 bytes"},
+		{"unknown instruction", 10, payload(raw(deltas.StreamOps, []byte{3, 10})), "unknown"},
+		{"copy before the base", 10, payload(raw(deltas.StreamOps, []byte{1, 1, 10})), "offset"},
+		{"copy beyond all images", 10, payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpCopy, Offset: release.MaxImageSize + 1, Length: 10}))), "offset"},
+		{"copy beyond the base", 10, payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpCopy, Offset: 4*verity.BlockSize - 9, Length: 10}))), "base has"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := Decoder{dictionary: base} // as if the payload before had one
+			if _, err := run(&d, c.p, c.length, base); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want an error with %q", err, c.want)
+			}
+			if _, err := d.Summarize(c.p, segment(c.p, c.length)); err != nil && strings.Contains(err.Error(), "panic") {
+				t.Errorf("summarize: %v", err)
+			}
+		})
+	}
+	for name, p := range map[string][]byte{
+		"copy":       payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpCopy, Length: 100}))),
+		"dictionary": payload(raw(deltas.StreamOps, data(100)), ranges(deltas.Range{Length: 100}), dictionary),
+	} {
+		if _, err := run(new(Decoder), p, 100, nil); err == nil || !strings.Contains(err.Error(), "without a base") {
+			t.Errorf("%s in a full image: got %v, want an error with %q", name, err, "without a base")
+		}
+	}
+}
+
+func TestFloodOfInstructionsIsRefused(t *testing.T) {
+	list := bytes.Repeat([]byte{byte(deltas.OpZero), 1}, deltas.MaxOps+1)
+	p := payload(compressed(t, deltas.StreamOps, list, nil))
+	if _, err := run(new(Decoder), p, deltas.MaxOps+1, nil); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("got %v, want an error with %q", err, "more than")
+	}
+}
+
+func TestPlanThatNobodyTakesIsAnError(t *testing.T) {
+	p := payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpZero, Length: 10})))
+	r, w := io.Pipe()
+	fault := errors.New("fault")
+	r.CloseWithError(fault)
+	if err := Decode(p, segment(p, 10), nil, w); !errors.Is(err, fault) {
+		t.Errorf("got %v, want %v", err, fault)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	base := testBase()
+	list := ops(deltas.Instruction{Op: deltas.OpCopy, Offset: 100, Length: 50}, deltas.Instruction{Op: deltas.OpData, Length: 100})
+	ranges := deltas.AppendRanges(nil, []deltas.Range{{Offset: 0, Length: 4096}})
+	f.Add(payload(raw(deltas.StreamOps, list), raw(deltas.StreamData, base[:100])), uint32(150))
+	f.Add(payload(compressed(f, deltas.StreamOps, list, nil), compressed(f, deltas.StreamData, base[:100], nil)), uint32(150))
+	f.Add(payload(raw(deltas.StreamOps, list), raw(deltas.StreamDictionary, ranges), compressed(f, deltas.StreamData, base[50:150], base[:4096])), uint32(150))
+	var d Decoder
+	f.Fuzz(func(t *testing.T, p []byte, length uint32) {
+		n := int64(length%(1<<20)) + 1
+		// The digest is always right, so that the fuzzer gets behind it.
+		got, err := run(&d, p, n, base)
+		if err == nil && int64(len(got)) != n {
+			t.Fatalf("got %d bytes, want %d", len(got), n)
+		}
+		if sum, err := d.Summarize(p, segment(p, n)); err == nil && sum.Zero+sum.Copy+sum.Data != n {
+			t.Fatalf("summary of %d bytes, want %d", sum.Zero+sum.Copy+sum.Data, n)
+		}
+	})
+}
