@@ -327,3 +327,39 @@ func TestInteropAllowsWhatTheProfileForbids(t *testing.T) {
 		t.Errorf("got %q, %v", b, err)
 	}
 }
+
+func TestRoleSignedByARevokedKeyIsNoLongerBelieved(t *testing.T) {
+	for name, revoke := range map[string]func(r *repo){
+		"key": func(r *repo) {
+			old := r.Keys("os-stable")
+			r.Rotate("os-stable")
+			r.SignWith("os-stable", old...)
+		},
+		"threshold": func(r *repo) {
+			old := r.Keys("os-stable")
+			r.SetKeys("os-stable", 2, append(old, r.NewKey("more"))...)
+			r.SignWith("os-stable", old...)
+		},
+	} {
+		for _, restarted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s restarted %v", name, restarted), func(t *testing.T) {
+				r := newRepo()
+				h := newHost(t, r)
+				mustUse(t, h, r)
+				revoke(r)
+				r.Publish("targets") // the role itself stays as it was
+				h.mustRefresh(r)
+				if restarted {
+					h.restart()
+				}
+				_, err := h.target(r, manifestName)
+				wantCode(t, err, signing.Untrusted)
+				_, err = h.Cached(manifestName, 1<<20)
+				wantCode(t, err, signing.Untrusted)
+				if _, err := h.target(r, directiveName); err != nil {
+					t.Errorf("another role: %v", err)
+				}
+			})
+		}
+	}
+}
