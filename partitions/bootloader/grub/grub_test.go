@@ -171,6 +171,41 @@ func TestTheLargestRecordLiesWithinTheFirstSector(t *testing.T) {
 	}
 }
 
+// A block whose front is of one record and whose back is of another is not taken for
+// whole, unless it reads as one of the two.
+func TestARecordTornAnywhereIsOldOrNewOrNotWhole(t *testing.T) {
+	d := bootloadertest.NewDisk(backend().Blocks)
+	descriptions := map[partitions.Slot]bootloader.Description{partitions.A: description(t, "1.0"), partitions.B: description(t, "1.1")}
+	if err := Create(blocks(d), standing(), descriptions); err != nil {
+		t.Fatal(err)
+	}
+	armed, err := standing().Arm(partitions.B, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := New(blocks(d), Running())
+	before := standing()
+	for _, after := range []bootloader.State{armed, armed.Commit(partitions.B), standing()} {
+		old := bytes.Clone(d.Raw()[fileRecord])
+		if err := l.Store(context.Background(), after); err != nil {
+			t.Fatal(err)
+		}
+		now := d.Raw()[fileRecord]
+		for at := range sector {
+			for _, torn := range [][]byte{append(bytes.Clone(now[:at]), old[at:]...), append(bytes.Clone(old[:at]), now[at:]...)} {
+				e, err := ParseEnv(torn)
+				if err != nil || !whole(e) {
+					continue
+				}
+				if got := slotRecords(e); got != before.Slots && got != after.Slots {
+					t.Fatalf("torn at byte %d: %+v is neither %+v nor %+v", at, got, before.Slots, after.Slots)
+				}
+			}
+		}
+		before = after
+	}
+}
+
 func TestFilesKeepInodeAndSize(t *testing.T) {
 	ctx := context.Background()
 	dir, l := inFiles(t, standing())
