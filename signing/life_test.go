@@ -18,95 +18,113 @@ import (
 func TestNoHistoryMakesAHostGoBack(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		r := newRepo()
-		past := []map[string][]byte{r.Files()}
-		h := newHost(t, r)
-		best := map[string]int64{}
-		visit := func(src signing.Source) error {
-			err := use(h, src)
-			if err != nil {
-				return err
-			}
-			for role, v := range roleVersions(h) {
-				if v < best[role] {
-					rt.Fatalf("%s: version: got %d, was %d", role, v, best[role])
-				}
-				best[role] = v
-			}
-			return nil
-		}
-		restart := func() {
-			h.disk.restart()
-			c, err := signing.Open(h.config())
-			if err != nil {
-				rt.Fatalf("open: %v", err)
-			}
-			h.Client = c
-		}
-		pick := func(keep func(string) bool) string {
-			names := slices.Sorted(maps.Keys(h.disk.files))
-			names = slices.DeleteFunc(names, func(n string) bool { return !keep(n) })
-			if len(names) == 0 {
-				return ""
-			}
-			return rapid.SampledFrom(names).Draw(rt, "file")
-		}
-		metadataFile := func(n string) bool { return !strings.HasPrefix(n, "floor.") }
-		floorHurt := false
-		rt.Repeat(map[string]func(*rapid.T){
-			"publish": func(rt *rapid.T) {
-				roles := rapid.SliceOfDistinct(rapid.SampledFrom([]string{"targets", "os-stable", "fleet-stable"}), rapid.ID[string]).Draw(rt, "roles")
-				r.Publish(roles...)
-				past = append(past, r.Files())
-			},
-			"new root": func(*rapid.T) { r.PublishRoot(); past = append(past, r.Files()) },
-			"poll":     func(*rapid.T) { _ = visit(r) },
-			"old poll": func(rt *rapid.T) {
-				old := r.Clone()
-				old.SetFiles(past[rapid.IntRange(0, len(past)-1).Draw(rt, "day")])
-				_ = visit(old)
-			},
-			"partial poll": func(rt *rapid.T) {
-				hidden := rapid.SampledFrom(slices.Sorted(maps.Keys(r.Files()))).Draw(rt, "hidden")
-				_ = visit(without(r, hidden))
-			},
-			"power cut": func(rt *rapid.T) {
-				h.disk.effects, h.disk.cutAt = 0, rapid.IntRange(1, 12).Draw(rt, "at")
-				h.disk.lands = rapid.Bool().Draw(rt, "lands")
-				_ = visit(r)
-				restart()
-			},
-			"restart": func(*rapid.T) { restart() },
-			"lose": func(rt *rapid.T) {
-				delete(h.disk.files, pick(metadataFile))
-				restart()
-			},
-			"damage": func(rt *rapid.T) {
-				if n := pick(metadataFile); n != "" && len(h.disk.files[n]) > 0 {
-					b := slices.Clone(h.disk.files[n])
-					b[rapid.IntRange(0, len(b)-1).Draw(rt, "byte")] ^= 1
-					h.disk.files[n] = b
-				}
-				restart()
-			},
-			"damage a floor": func(rt *rapid.T) {
-				// One copy once, with the metadata whole: two faults at once may cost the newest step.
-				if len(best) == 0 || floorHurt || visit(r) != nil {
-					return
-				}
-				floorHurt = true
-				h.disk.files[fmt.Sprintf("floor.%d", rapid.IntRange(0, 1).Draw(rt, "copy"))] = []byte("damaged")
-				restart()
-				if err := visit(r); err != nil {
-					rt.Fatalf("after the loss of one floor copy: %v", err)
-				}
-			},
-			"": func(rt *rapid.T) {
-				if h.disk.cutAt == 0 && rapid.IntRange(0, 3).Draw(rt, "check") == 0 {
-					if err := visit(r); err != nil {
-						rt.Fatalf("the honest repository: %v", err)
-					}
-				}
-			},
-		})
+		l := &life{repo: r, past: []map[string][]byte{r.Files()}, host: newHost(t, r), best: map[string]int64{}}
+		rt.Repeat(rapid.StateMachineActions(l))
 	})
+}
+
+// life is a host and its repository; each exported method but Check is something that
+// may happen.
+type life struct {
+	repo *repo
+	past []map[string][]byte // the repository after each publication
+	host *host
+	best map[string]int64 // the highest version of each role that was used
+
+	floorHurt bool
+}
+
+// visit uses src, and holds the host to what it has used before.
+func (l *life) visit(rt *rapid.T, src signing.Source) error {
+	if err := use(l.host, src); err != nil {
+		return err
+	}
+	for role, v := range roleVersions(l.host) {
+		if v < l.best[role] {
+			rt.Fatalf("%s: version: got %d, was %d", role, v, l.best[role])
+		}
+		l.best[role] = v
+	}
+	return nil
+}
+
+// metadataFile draws a file of the disk that is no floor, or "".
+func (l *life) metadataFile(rt *rapid.T) string {
+	names := slices.Sorted(maps.Keys(l.host.disk.files))
+	names = slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, "floor.") })
+	if len(names) == 0 {
+		return ""
+	}
+	return rapid.SampledFrom(names).Draw(rt, "file")
+}
+
+func (l *life) Publish(rt *rapid.T) {
+	roles := rapid.SampledFrom([]string{"targets", "os-stable", "fleet-stable"})
+	l.repo.Publish(rapid.SliceOfDistinct(roles, rapid.ID[string]).Draw(rt, "roles")...)
+	l.past = append(l.past, l.repo.Files())
+}
+
+func (l *life) PublishRoot(*rapid.T) {
+	l.repo.PublishRoot()
+	l.past = append(l.past, l.repo.Files())
+}
+
+func (l *life) Poll(rt *rapid.T) { _ = l.visit(rt, l.repo) }
+
+func (l *life) PollOfAnEarlierDay(rt *rapid.T) {
+	old := l.repo.Clone()
+	old.SetFiles(l.past[rapid.IntRange(0, len(l.past)-1).Draw(rt, "day")])
+	_ = l.visit(rt, old)
+}
+
+func (l *life) PollWithOneFileWithheld(rt *rapid.T) {
+	names := slices.Sorted(maps.Keys(l.repo.Files()))
+	_ = l.visit(rt, without(l.repo, rapid.SampledFrom(names).Draw(rt, "withheld")))
+}
+
+func (l *life) PowerCut(rt *rapid.T) {
+	d := l.host.disk
+	d.effects, d.cutAt, d.lands = 0, rapid.IntRange(1, 12).Draw(rt, "at"), rapid.Bool().Draw(rt, "lands")
+	_ = l.visit(rt, l.repo)
+	l.host.restart()
+}
+
+func (l *life) Restart(*rapid.T) { l.host.restart() }
+
+func (l *life) LoseAFile(rt *rapid.T) {
+	delete(l.host.disk.files, l.metadataFile(rt))
+	l.host.restart()
+}
+
+func (l *life) DamageAFile(rt *rapid.T) {
+	files := l.host.disk.files
+	if n := l.metadataFile(rt); len(files[n]) > 0 {
+		b := slices.Clone(files[n])
+		b[rapid.IntRange(0, len(b)-1).Draw(rt, "byte")] ^= 1
+		files[n] = b
+	}
+	l.host.restart()
+}
+
+// DamageAFloor hurts one copy, once, while the metadata is whole: two faults at once
+// may cost the newest step.
+func (l *life) DamageAFloor(rt *rapid.T) {
+	if len(l.best) == 0 || l.floorHurt || l.visit(rt, l.repo) != nil {
+		return
+	}
+	l.floorHurt = true
+	l.host.disk.files[fmt.Sprintf("floor.%d", rapid.IntRange(0, 1).Draw(rt, "copy"))] = []byte("damaged")
+	l.host.restart()
+	if err := l.visit(rt, l.repo); err != nil {
+		rt.Fatalf("after the loss of one floor copy: %v", err)
+	}
+}
+
+// Check runs between all of these.
+func (l *life) Check(rt *rapid.T) {
+	if rapid.IntRange(0, 3).Draw(rt, "check") == 0 {
+		if err := l.visit(rt, l.repo); err != nil {
+			rt.Fatalf("the honest repository: %v", err)
+		}
+	}
 }
