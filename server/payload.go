@@ -106,32 +106,36 @@ func (s *Site) remember(from, to deltas.Identity, blob release.Blob) error {
 	return notes.Replace(s.madeName(from, to), b)
 }
 
-// payload makes the container that leads from old (nil: from nothing) to new, verifies it
-// by applying it, and puts it into the repository, where nothing refers to it yet.
-func (s *Site) payload(ctx context.Context, old, now *image, from, to deltas.Identity) (blob release.Blob, reused bool, err error) {
+// errNoGain means that a delta is no smaller than what it is to replace.
+var errNoGain = errors.New("the delta is no smaller than the full image")
+
+// payload makes the container that leads from old (nil: from nothing) to now, verifies it
+// by applying it, and puts it into the repository, where nothing refers to it yet. One of
+// limit bytes or more is errNoGain; limit 0 is none.
+func (s *Site) payload(ctx context.Context, old, now *image, from, to deltas.Identity, limit int64) (blob release.Blob, err error) {
 	step := "full " + now.name
 	if old != nil {
 		step = "delta " + now.name + " from " + from.Root.Short()
 	}
 	if blob, ok := s.recall(from, to); ok {
 		if err := s.verifyBlob(ctx, blob, old, step); err == nil {
-			return blob, true, nil
+			return blob, nil
 		}
 		// It can only be damaged. As its name is its digest, it must make room for the
 		// whole one.
 		s.opt.Log.Warn("a finished payload does not verify and is made again", "blob", blob.SHA256)
 		if err := s.removeBlob(blob); err != nil {
-			return blob, false, err
+			return blob, err
 		}
 	}
 	out, err := s.stage("container.tmp")
 	if err != nil {
-		return blob, false, err
+		return blob, err
 	}
 	defer out.discard()
 	scratch, err := s.stage("payloads.tmp")
 	if err != nil {
-		return blob, false, err
+		return blob, err
 	}
 	defer scratch.discard()
 	result, err := diff.Create(ctx, old.source(), now.source(), out, diff.Options{
@@ -139,24 +143,22 @@ func (s *Site) payload(ctx context.Context, old, now *image, from, to deltas.Ide
 		Progress: func(done, total int64) { s.opt.Progress(step, done, total) },
 	})
 	if err != nil {
-		return blob, false, fmt.Errorf("make %s: %w", step, err)
+		return blob, fmt.Errorf("make %s: %w", step, err)
 	}
 	if !sameIdentity(result.Head.Target, to) || !sameIdentity(result.Head.Base, from) {
-		return blob, false, fmt.Errorf("make %s: the image changed while it was read", step)
+		return blob, fmt.Errorf("make %s: the image changed while it was read", step)
+	}
+	if limit > 0 && result.Blob.Size >= limit {
+		return blob, errNoGain
 	}
 	if err := diff.Verify(ctx, out, result.Blob.Size, old.source(), func(done, total int64) { s.opt.Progress("verify "+step, done, total) }); err != nil {
-		return blob, false, fmt.Errorf("verify %s: %w", step, err)
+		return blob, fmt.Errorf("verify %s: %w", step, err)
 	}
-	if err := s.placeBlob(out, result.Blob); err != nil {
-		return blob, false, err
+	// If a file lies there already, it is replaced: whatever it holds, this one is right.
+	if err := out.place(release.BlobPath(result.Blob.SHA256)); err != nil {
+		return blob, err
 	}
-	return result.Blob, false, s.remember(from, to, result.Blob)
-}
-
-// placeBlob moves a finished container to its place. If a file lies there already, it is
-// replaced: whatever it holds, the new one is known to be right.
-func (s *Site) placeBlob(out *staged, blob release.Blob) error {
-	return out.place(release.BlobPath(blob.SHA256))
+	return result.Blob, s.remember(from, to, result.Blob)
 }
 
 func (s *Site) removeBlob(blob release.Blob) error {

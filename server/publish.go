@@ -245,7 +245,7 @@ func (p *publication) checkVersion() error {
 func (p *publication) makePayloads(ctx context.Context) error {
 	for i, img := range p.images {
 		to := identity(p.m.Images[i])
-		blob, _, err := p.site.payload(ctx, nil, img, deltas.Identity{}, to)
+		blob, err := p.site.payload(ctx, nil, img, deltas.Identity{}, to, 0)
 		if err != nil {
 			return err
 		}
@@ -277,13 +277,13 @@ func (p *publication) makeDelta(ctx context.Context, old release.Image, i int) e
 		return err
 	}
 	defer p.site.discardImage(base)
-	blob, _, err := p.site.payload(ctx, base, p.images[i], identity(old), identity(p.m.Images[i]))
+	blob, err := p.site.payload(ctx, base, p.images[i], identity(old), identity(p.m.Images[i]), p.m.Images[i].Full.Size)
+	if errors.Is(err, errNoGain) {
+		p.note("image %s from %s: %v and is left out", old.Name, old.Root.Short(), err)
+		return nil
+	}
 	if err != nil {
 		return err
-	}
-	if blob.Size >= p.m.Images[i].Full.Size {
-		p.note("image %s: the delta from %s is no smaller than the full image and is left out", old.Name, old.Root.Short())
-		return nil
 	}
 	p.m.Deltas = append(p.m.Deltas, release.Delta{Image: old.Name, From: old.Root, Blob: blob})
 	return nil
