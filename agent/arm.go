@@ -30,8 +30,8 @@ func (a *Agent) markStaged(t *Transaction) error {
 // in this boot, before the boot record says so.
 func (a *Agent) markArmed(ctx context.Context, m machine, t *Transaction) error {
 	a.progress(Event{Step: "arm", Text: "taking the baseline of the health probes"})
-	t.Baseline = a.baseline(ctx)
-	if err := ctx.Err(); err != nil {
+	var err error
+	if t.Baseline, err = a.baseline(ctx); err != nil {
 		return err
 	}
 	t.Phase, t.ArmedIn = Armed, m.boot.ID

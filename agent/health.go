@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/twinkeel/twinkeel/agent/health"
@@ -43,5 +44,30 @@ func (a *Agent) round(ctx context.Context) []health.Result {
 	return results
 }
 
-// baseline names the probes that fail before the trial.
-func (a *Agent) baseline(ctx context.Context) []string { return health.FailedIn(a.round(ctx)) }
+// baselineRounds is how often a probe has to fail before the trial to be excused in it:
+// one transient failure must not let an unhealthy release pass.
+const baselineRounds = 3
+
+// baseline names the probes that fail before the trial, in every round.
+func (a *Agent) baseline(ctx context.Context) ([]string, error) {
+	var failing []string
+	for i := range baselineRounds {
+		if i > 0 {
+			if err := a.o.Clock.Sleep(ctx, a.o.Every); err != nil {
+				return nil, err
+			}
+		}
+		failed := health.FailedIn(a.round(ctx))
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			failing = failed
+		}
+		failing = slices.DeleteFunc(failing, func(n string) bool { return !slices.Contains(failed, n) })
+		if len(failing) == 0 {
+			return nil, nil
+		}
+	}
+	return failing, nil
+}

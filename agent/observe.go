@@ -44,11 +44,10 @@ func (a *Agent) observe(m machine, t *Transaction) Observation {
 		Verified:   t.VerifiedIn == m.boot.ID,
 		Verdict:    a.verdict,
 	}
-	// Some but not all tries are gone and yet the old slot runs: the loader took the
-	// slot and could not load it. All tries gone is no such evidence, and a counter that
-	// never moved means that the loader did not dare to try. A kexec proves nothing.
-	o.FellBack = m.boot.Firmware && !o.OnTrial && r.Priority > 0 && !r.Successful &&
-		r.Tries > 0 && r.Tries < a.o.Tries
+	// The loader says itself that it took the slot and could not start it. A kexec proves
+	// nothing, and neither do tries that are gone: power cuts use them up, and a loader
+	// that could not save its counter does not dare to try.
+	o.FellBack = m.boot.Firmware && m.boot.Fallback && !o.OnTrial && r.Priority > 0 && !r.Successful
 	return o
 }
 

@@ -84,6 +84,11 @@ func (a *Agent) readBack(ctx context.Context, m machine, t *Transaction, p image
 		return &Refusal{Reason{CodeSlot, err.Error()}, err}
 	}
 	defer dev.Close()
+	// Bytes that a process wrote and died before it flushed may be read here and yet be
+	// lost to a power cut.
+	if err := dev.Flush(); err != nil {
+		return err
+	}
 	img := DeployedImage{p.image.Name, p.image.Size, p.image.Root, p.image.Salt}
 	for round := 0; ; round++ {
 		s, err := a.scanImage(ctx, dev, img, "verify")
