@@ -24,7 +24,8 @@ type Dir interface {
 	Remove(name string) error
 	// List returns the names of all files, sorted.
 	List() ([]string, error)
-	// Lock takes the directory for this process, or returns ErrLocked at once.
+	// Lock takes the directory, with all below it, for this caller, or returns
+	// ErrLocked at once. Only who holds the lock calls Replace, here or in a Sub.
 	Lock() (unlock func(), err error)
 	// Sub returns a directory below this one, and makes it if need be.
 	Sub(name string) (Dir, error)

@@ -7,8 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
-	"strings"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -37,15 +37,20 @@ func OpenDir(path string, create bool) (Dir, error) {
 	return &osDir{path}, nil
 }
 
-// makeAll is os.MkdirAll with mode 0700 and a sync of each parent that got an entry.
+// makeAll is os.MkdirAll with mode 0700 and a sync of each parent that got an entry. It
+// syncs the parent of path in any case: whoever made path may have been killed before its
+// own sync, and then files that are durable in path would go down with it.
 func makeAll(path string) error {
+	parent := filepath.Dir(path)
 	if st, err := os.Stat(path); err == nil {
 		if !st.IsDir() {
 			return fmt.Errorf("open directory %s: is not a directory", path)
 		}
-		return nil
+		if err := syncDir(parent); !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		return nil // a parent that we may not read is not one that we made an entry in
 	}
-	parent := filepath.Dir(path)
 	if parent != path {
 		if err := makeAll(parent); err != nil {
 			return err
@@ -159,22 +164,30 @@ func (d *osDir) Lock() (func(), error) {
 		}
 		return nil, fmt.Errorf("lock %s: %w", d.path, err)
 	}
-	d.removeLeftovers()
+	removeLeftovers(d.path)
 	return func() { f.Close() }, nil
 }
 
-// removeLeftovers deletes what interrupted Replace calls left: renameio's temporary
-// files begin with a dot, which no file of a Dir may. Only the holder of the lock may
-// do this; a reader could hit a Replace of the holder. Where it fails (a read-only file
-// system) the leftovers stay and do no harm.
-func (d *osDir) removeLeftovers() {
-	entries, err := os.ReadDir(d.path)
+// leftover is the form of renameio's temporary names: a dot, the name of the file and a
+// random number of up to 19 digits. Shorter numbers are too rare to be worth mistaking
+// somebody's own dot file for one.
+var leftover = regexp.MustCompile(`^\.[^.].*[0-9]{10}$`)
+
+// removeLeftovers deletes what interrupted Replace calls left in the directory and in
+// those below it. Only the holder of the lock may do this; a reader could hit a Replace
+// of the holder. Where it fails (a read-only file system) the leftovers stay and do no
+// harm.
+func removeLeftovers(path string) {
+	entries, err := os.ReadDir(path)
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") && e.Type().IsRegular() {
-			_ = os.Remove(filepath.Join(d.path, e.Name()))
+		switch {
+		case e.IsDir() && CheckFileName(e.Name()) == nil:
+			removeLeftovers(filepath.Join(path, e.Name()))
+		case e.Type().IsRegular() && leftover.MatchString(e.Name()):
+			_ = os.Remove(filepath.Join(path, e.Name()))
 		}
 	}
 }
