@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -20,8 +19,6 @@ const maxSessions = 4
 
 // defaultProbe is the time-out of a probe that names none.
 const defaultProbe = 10 * time.Second
-
-var _ agent.Net = (*Client)(nil)
 
 // endpoint is where connections to the process come from.
 type endpoint interface {
@@ -304,5 +301,3 @@ func (l *listening) connect(ctx context.Context) (*net.UnixConn, func(error), er
 	}
 	return uc, func(error) {}, nil
 }
-
-var _ io.Closer = (*Client)(nil)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/agent/fetcher"
+	"github.com/twinkeel/twinkeel/server/serve"
 )
 
 // caFile writes the certificate of s where a configuration would name it.
@@ -32,13 +33,15 @@ func caFile(t *testing.T, s *httptest.Server) string {
 	return path
 }
 
+const blobPath = "blobs/sha256/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 // repository is a small one, with a blob larger than any frame.
 func repository(t *testing.T) (dir string, blob []byte) {
 	t.Helper()
 	dir = t.TempDir()
 	blob = bytes.Repeat([]byte("a blob has many bytes "), 50_000)
 	for path, content := range map[string]string{
-		"metadata/timestamp.json": `{"signed":{}}`, "metadata/1.root.json": "{}", "blobs/sha256/aa": string(blob),
+		"metadata/timestamp.json": `{"signed":{}}`, "metadata/1.root.json": "{}", blobPath: string(blob),
 	} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o755); err != nil {
 			t.Fatal(err)
@@ -53,7 +56,7 @@ func repository(t *testing.T) (dir string, blob []byte) {
 // checkRepository reads the repository in all the ways that a host does.
 func checkRepository(t *testing.T, c agent.Net, blob []byte) {
 	t.Helper()
-	const path = "blobs/sha256/aa"
+	const path = blobPath
 	size := int64(len(blob))
 	for _, test := range []struct {
 		path          string
@@ -92,6 +95,18 @@ func TestAPlainFileServerWillDo(t *testing.T) {
 	s := httptest.NewServer(http.StripPrefix("/some/where", http.FileServer(http.Dir(dir))))
 	defer s.Close()
 	checkRepository(t, dial(t, fetcher.Options{Server: s.URL + "/some/where/"}), blob)
+}
+
+func TestOurOwnServerWillDo(t *testing.T) {
+	dir, blob := repository(t)
+	s, err := serve.Open(dir, serve.Options{Log: testLog(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	web := httptest.NewServer(s)
+	defer web.Close()
+	checkRepository(t, dial(t, fetcher.Options{Server: web.URL}), blob)
 }
 
 func TestTLSWithACustomAuthority(t *testing.T) {

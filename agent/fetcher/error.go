@@ -40,8 +40,6 @@ func (e *Error) Is(target error) bool {
 // After is how long the server asked to be left alone, or 0.
 func (e *Error) After() time.Duration { return e.Wait }
 
-var _ agent.RetryAfter = (*Error)(nil)
-
 // errorOf turns the end of an answer into an error; nil is success.
 func errorOf(object string, end wire.End) error {
 	if end.Code == wire.CodeOK {
