@@ -59,6 +59,7 @@ func isRead(method string) bool { return method == http.MethodGet || method == h
 // poll answers for timestamp.json, nearly always with "not modified". It makes no
 // allocation of its own.
 func (s *Server) poll(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
 	c := s.stamp.get()
 	status, sent := http.StatusOK, 0
 	h := w.Header()
@@ -84,9 +85,7 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) {
 	if status == http.StatusNotModified {
 		level = slog.LevelDebug
 	}
-	if s.options.Log.Enabled(r.Context(), level) {
-		s.logRequest(r, level, status, int64(sent), time.Now())
-	}
+	s.logRequest(r, level, status, int64(sent), start)
 }
 
 // matches reports whether an If-None-Match header names tag. The comparison is the weak
