@@ -1,31 +1,26 @@
 package writer
 
 import (
-	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/twinkeel/twinkeel/agent/config"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
-	"github.com/twinkeel/twinkeel/partitions/bootloader/simulated"
+	"github.com/twinkeel/twinkeel/partitions/bootloader/backends"
 )
 
-// openLoader returns the configured boot loader, and the clock of its boots. A loader
-// that cannot be opened is one that answers every question with that error: the agent
-// then runs, reports code "loader", and changes nothing.
-func openLoader(b config.Boot) (bootloader.BootLoader, func() time.Duration) {
-	var l bootloader.BootLoader
-	var err error
-	switch b.Loader {
-	case "simulated":
-		if b.Path == "" {
-			return brokenLoader{errNoPath}, sinceBoot
-		}
-		if l, err = simulated.Open(b.Path); err == nil {
-			// Its boots are starts of the agent: the kernel keeps running.
-			return l, sinceNow()
-		}
-	default:
-		err = fmt.Errorf("boot.loader: got %q, which this program does not have", b.Loader)
+// openLoader returns the boot loader, and the clock of its boots. One that cannot be
+// opened becomes a loader that answers every question with that error: the agent then
+// runs, reports code "loader", and changes nothing.
+func openLoader(b config.Boot, log *slog.Logger) (bootloader.BootLoader, func() time.Duration) {
+	found, err := backends.Open(b.Loader, b.Path)
+	if err != nil {
+		return brokenLoader{err}, sinceBoot
 	}
-	return brokenLoader{err}, sinceBoot
+	log.Info("boot loader", "name", found.Name, "why", found.Reason)
+	if found.Name == backends.Simulated {
+		// Its boots are starts of the agent: the kernel keeps running.
+		return found.Loader, sinceNow()
+	}
+	return found.Loader, sinceBoot
 }

@@ -2,7 +2,6 @@ package writer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -39,7 +38,7 @@ func Open(c *config.Config, log *slog.Logger, create bool) (*Writer, error) {
 	if c.HostID == "" {
 		log.Warn("host has no id: there is no machine id, and hostID is not configured")
 	}
-	loader, uptime := openLoader(c.Boot)
+	loader, uptime := openLoader(c.Boot, log)
 	slots, err := partitions.NewSet(c.Slots, func() (partitions.Slot, error) {
 		b, err := loader.Booted(context.Background())
 		return b.Slot, err
@@ -107,4 +106,3 @@ func (l brokenLoader) Describe(context.Context, partitions.Slot, bootloader.Desc
 	return l.err
 }
 
-var errNoPath = errors.New("boot.path: is missing; this boot loader has no usual place for its record")
