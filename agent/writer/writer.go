@@ -14,7 +14,6 @@ import (
 	"github.com/twinkeel/twinkeel/agent/health"
 	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/partitions"
-	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/release"
 )
 
@@ -91,18 +90,3 @@ func readRoot(path string) ([]byte, error) {
 	}
 	return b, nil
 }
-
-// brokenLoader stands for a boot loader that could not be opened.
-type brokenLoader struct{ err error }
-
-func (l brokenLoader) Booted(context.Context) (bootloader.Boot, error) {
-	return bootloader.Boot{}, l.err
-}
-func (l brokenLoader) Load(context.Context) (bootloader.State, error) {
-	return bootloader.State{}, l.err
-}
-func (l brokenLoader) Store(context.Context, bootloader.State) error { return l.err }
-func (l brokenLoader) Describe(context.Context, partitions.Slot, bootloader.Description) error {
-	return l.err
-}
-
