@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -89,7 +88,7 @@ func (s system) Start(_ context.Context, slot string) (func() error, error) {
 	return func() error { return nil }, os.Symlink(s.parts["root-"+slot], s.link)
 }
 
-func imageSizes() map[string]int64 { return map[string]int64{"root": 24 << 20, "boot": 2 << 20} }
+func imageSizes() map[string]int64 { return map[string]int64{"root": 16 << 20, "boot": 1 << 20} }
 
 // makeImages writes the images of four releases below dir.
 func makeImages(dir string) (releases [4]story.Release, err error) {
@@ -126,7 +125,9 @@ func image(head string, size int64, edits int) []byte {
 			_, _ = noise.Read(b[at : at+block])
 		}
 	}
-	copy(b, bytes.Repeat([]byte{0}, block))
+	for at := block; at < len(b); at += block {
+		clear(b[at+block/2 : at+block]) // so that there is something to compress
+	}
 	copy(b, head)
 	return b
 }

@@ -120,7 +120,7 @@ func (s *Story) broken(ctx context.Context) error {
 	}
 	err = s.table.add(row{step: "update to it, left again by itself", took: time.Since(began), moved: last.Bytes, full: fullBytes(m),
 		used:  s.machine.Usage(),
-		notes: []string{there + " on trial: " + firstLine(last.Text), back + ", " + good + " again, as before"}})
+		notes: append(append([]string{there + " on trial"}, reasons(last.Text)...), back+", "+good+" again, as before")})
 	if err != nil {
 		return err
 	}
@@ -271,7 +271,10 @@ func (s *Story) lastEntry(ctx context.Context) (agent.HistoryEntry, error) {
 	return last, nil
 }
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
+// reasons are the parts of a verdict, one on each line.
+func reasons(text string) (lines []string) {
+	for r := range strings.SplitSeq(text, "; ") {
+		lines = append(lines, "  "+r)
+	}
+	return lines
 }

@@ -16,17 +16,18 @@ type table struct{ out io.Writer }
 type row struct {
 	step  string
 	took  time.Duration
-	moved int64 // bytes over the network or from the bundle
+	moved int64 // bytes that a host fetches, or fetched
 	full  int64 // bytes of the same release in full
 	used  machine.Usage
 	notes []string
 }
 
-const columns = "  %-38s %8s  %9s %8s  %7s %8s\n"
+const columns = "  %-38s %8s  %9s %8s  %7s %8s"
 
 func (t *table) open(out io.Writer, title string) error {
 	t.out = out
-	_, err := fmt.Fprintf(out, "%s\n\n"+columns+"  %s\n", title, "", "time", "moved", "of full", "CPU", "memory", strings.Repeat("─", 83))
+	header := fmt.Sprintf(columns, "", "time", "bytes", "of full", "CPU", "memory")
+	_, err := fmt.Fprintf(out, "%s\n\n%s\n  %s\n", title, header, strings.Repeat("─", len(header)-2))
 	return err
 }
 
@@ -38,7 +39,8 @@ func (t *table) add(r row) error {
 	if r.used.Peak > 0 {
 		cpu, memory = seconds(r.used.CPU), fmt.Sprintf("%d MB", r.used.Peak/1e6)
 	}
-	if _, err := fmt.Fprintf(t.out, columns, r.step, seconds(r.took), moved, share, cpu, memory); err != nil {
+	line := fmt.Sprintf(columns, r.step, seconds(r.took), moved, share, cpu, memory)
+	if _, err := fmt.Fprintln(t.out, strings.TrimRight(line, " ")); err != nil {
 		return err
 	}
 	return t.note(r.notes...)
