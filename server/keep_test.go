@@ -333,6 +333,12 @@ func TestABundleWorksForHostsThatPollBeforeAndAfterIt(t *testing.T) {
 		t.Error("the bundle's timestamp is served")
 	}
 	served := served(s.RepositoryDir())
+	both := newHost(t, s, c)
+	for _, src := range []signing.Source{bundle, served} {
+		if _, err := both.look(t.Context(), src, "stable"); err != nil {
+			t.Fatalf("host with the bundle and then at the server, at once: %v", err)
+		}
+	}
 	offline := newHost(t, s, c)
 	c.t = c.t.Add(20 * day) // longer than any online role lives
 	for name, h := range map[string]*host{"offline": offline, "online": online} {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -12,22 +13,35 @@ import (
 // errDead is what every effect of a run returns from its death on.
 var errDead = errors.New("the machine is off")
 
-// mortal is a medium that dies at a given effect: that one and all after it do not
-// happen. With lose set, death is a power cut that also takes back what was not synced:
-// renames, new files and removals in directories that were not, and the content of files.
+// death is what the end of a run takes with it.
+type death int
+
+const (
+	kill      death = iota // nothing: the process is gone, the machine goes on
+	powerCut               // all that was not synced: entries of directories, contents of files
+	reordered              // the same, but the newest entry had reached the disk before the others
+)
+
+// mortal is a medium that dies at a given effect: that one and all after it do not happen.
 type mortal struct {
 	medium
-	left int // effects until death
-	lose bool
-	dead bool
-	log  []string
+	left  int // effects until death
+	death death
+	dead  bool
+	log   []string
 
-	undo     map[string][]func() // by directory
-	unsynced map[string]string   // written files: name at creation to name now
+	undo     []change          // not synced yet, oldest first
+	unsynced map[string]string // written files: name at creation to name now
 }
 
-func newMortal(left int, lose bool) *mortal {
-	return &mortal{medium: osMedium{}, left: left, lose: lose, undo: map[string][]func(){}, unsynced: map[string]string{}}
+// change is a change of a directory that a power cut may take back.
+type change struct {
+	dir  string
+	undo func()
+}
+
+func newMortal(left int, d death) *mortal {
+	return &mortal{medium: osMedium{}, left: left, death: d, unsynced: map[string]string{}}
 }
 
 func (m *mortal) effect(what, path string) error {
@@ -45,20 +59,22 @@ func (m *mortal) effect(what, path string) error {
 
 func (m *mortal) die() {
 	m.dead = true
-	if !m.lose {
+	if m.death == kill {
 		return
 	}
 	for _, path := range m.unsynced {
 		_ = os.Truncate(path, 0)
 	}
-	for _, list := range m.undo {
-		for i := len(list) - 1; i >= 0; i-- {
-			list[i]()
-		}
+	lost := m.undo
+	if m.death == reordered && len(lost) > 0 {
+		lost = lost[:len(lost)-1]
+	}
+	for _, c := range slices.Backward(lost) {
+		c.undo()
 	}
 }
 
-func (m *mortal) pending(dir string, undo func()) { m.undo[dir] = append(m.undo[dir], undo) }
+func (m *mortal) pending(dir string, undo func()) { m.undo = append(m.undo, change{dir, undo}) }
 
 func (m *mortal) Create(path string, mode fs.FileMode) (spool, error) {
 	if err := m.effect("create", path); err != nil {
@@ -126,7 +142,7 @@ func (m *mortal) SyncDir(path string) error {
 	if err := m.effect("sync directory", path); err != nil {
 		return err
 	}
-	delete(m.undo, path)
+	m.undo = slices.DeleteFunc(m.undo, func(c change) bool { return c.dir == path })
 	return m.medium.SyncDir(path)
 }
 
@@ -165,7 +181,7 @@ func (f *mortalFile) Sync() error {
 // on until it survives, each time on a fresh copy of the same site. After every death a
 // host that knew the old state, and one that knows nothing, must see the old or the new
 // version, whole; then the operation runs again and must succeed.
-func killEverywhere(t *testing.T, lose bool, prepare func(*Site), operation func(*Site) error, before, after string) {
+func killEverywhere(t *testing.T, d death, prepare func(*Site), operation func(*Site) error, before, after string) {
 	t.Helper()
 	base, c := newSite(t)
 	prepare(base)
@@ -176,7 +192,7 @@ func killEverywhere(t *testing.T, lose bool, prepare func(*Site), operation func
 		s := openSite(t, dir, c)
 		known := newHost(t, s, c)
 		known.accept(t, s, before)
-		m := newMortal(n, lose)
+		m := newMortal(n, d)
 		s.medium = m
 		err := operation(s)
 		s.Close()
@@ -188,15 +204,19 @@ func killEverywhere(t *testing.T, lose bool, prepare func(*Site), operation func
 				t.Fatalf("the operation has only %d effects: the seam is blind", n)
 			}
 			t.Logf("%d deaths: %s", n, strings.Join(m.log, ", "))
+			m.die() // what was reported as done is done for good
+			s = openSite(t, dir, c)
+			known.accept(t, s, after)
+			mustVerify(t, s)
 			return
 		}
 		at := m.log[len(m.log)-1]
 		s = openSite(t, dir, c)
-		d, lookErr := newHost(t, s, c).look(t.Context(), served(s.RepositoryDir()), "stable")
+		offered, lookErr := newHost(t, s, c).look(t.Context(), served(s.RepositoryDir()), "stable")
 		if lookErr != nil {
 			t.Fatalf("death %d at %q: a new host refuses the repository: %v", n, at, lookErr)
 		}
-		saw := d.Version.String()
+		saw := offered.Version.String()
 		if saw != before && saw != after {
 			t.Fatalf("death %d at %q: a new host sees %s", n, at, saw)
 		}
@@ -212,11 +232,11 @@ func killEverywhere(t *testing.T, lose bool, prepare func(*Site), operation func
 }
 
 func TestPublishKilledAtAnyEffectLeavesOldOrNewState(t *testing.T) {
-	for name, lose := range map[string]bool{"process": false, "power": true} {
+	for name, d := range map[string]death{"killed": kill, "power cut": powerCut, "reordered": reordered} {
 		t.Run(name, func(t *testing.T) {
-			first := randomImage(t, 300_000, 1)
-			second := changedImage(t, first, 100_000)
-			killEverywhere(t, lose,
+			first := randomImage(t, 30_000, 1)
+			second := changedImage(t, first, 10_000)
+			killEverywhere(t, d,
 				func(s *Site) { mustPublish(t, s, releaseOf(t, "1.0", first)) },
 				func(s *Site) error { _, err := s.Publish(t.Context(), releaseOf(t, "1.1", second)); return err },
 				"1.0", "1.1")
@@ -226,7 +246,7 @@ func TestPublishKilledAtAnyEffectLeavesOldOrNewState(t *testing.T) {
 
 func TestWithdrawKilledAtAnyEffectLeavesOldOrNewState(t *testing.T) {
 	image := randomImage(t, 20_000, 1)
-	killEverywhere(t, true,
+	killEverywhere(t, reordered,
 		func(s *Site) {
 			mustPublish(t, s, releaseOf(t, "1.0", image))
 			mustPublish(t, s, releaseOf(t, "1.1", changedImage(t, image, 5000)))
@@ -243,7 +263,7 @@ func TestWithdrawKilledAtAnyEffectLeavesOldOrNewState(t *testing.T) {
 
 func TestExportKilledAtAnyEffectLeavesHostsAbleToFollow(t *testing.T) {
 	image := randomImage(t, 20_000, 1)
-	killEverywhere(t, true,
+	killEverywhere(t, reordered,
 		func(s *Site) { mustPublish(t, s, releaseOf(t, "1.0", image)) },
 		func(s *Site) error {
 			_, err := s.Export(t.Context(), ExportOptions{Channel: "stable", Life: DefaultBundleLife, Output: filepath.Join(t.TempDir(), "bundle")})

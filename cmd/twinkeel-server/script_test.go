@@ -15,7 +15,19 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"twinkeel-server": main})
+	testscript.Main(cleaner{m}, map[string]func(){"twinkeel-server": main})
+}
+
+// cleaner removes what the tests shared. It runs in the testing process only, not in the
+// commands that are started from the same binary.
+type cleaner struct{ *testing.M }
+
+func (c cleaner) Run() int {
+	code := c.M.Run()
+	if dir, err := template(); err == nil {
+		os.RemoveAll(filepath.Dir(dir))
+	}
+	return code
 }
 
 // template is a fresh site of profile solo with the passphrase "secret", made once.
@@ -37,16 +49,16 @@ var template = sync.OnceValues(func() (string, error) {
 })
 
 func TestScripts(t *testing.T) {
-	t.Cleanup(func() {
-		if dir, err := template(); err == nil {
-			os.RemoveAll(filepath.Dir(dir))
-		}
-	})
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
+			examples, err := filepath.Abs(filepath.Join("..", "..", "examples"))
+			if err != nil {
+				return err
+			}
+			e.Setenv("EXAMPLES", examples)
 			e.Setenv("TWINKEEL_PASSPHRASE_FILE", filepath.Join(e.WorkDir, "pass"))
 			return os.WriteFile(filepath.Join(e.WorkDir, "pass"), []byte("secret\n"), 0o600)
 		},

@@ -210,6 +210,30 @@ func TestAReleaseCollectsSignaturesOnCopies(t *testing.T) {
 	}
 }
 
+// A proposal may have a high version number, because files of interrupted runs lay there
+// when it was made. It is stale all the same once the role has changed.
+func TestAStaleProposalIsRefusedWhateverItsVersion(t *testing.T) {
+	s := newTestSite(t)
+	s.store["metadata/7.os-stable.json"] = []byte("left behind")
+	p := s.propose(t, func(set *Set) error { return set.Renew("os-stable") })
+	delete(s.store, "metadata/7.os-stable.json")
+	set := s.open(t)
+	if _, err := set.PutTarget("os-stable", "os/stable/pc/1.json", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := set.Sign("os-stable", expires("os-stable"), s.ring); err != nil {
+		t.Fatal(err)
+	}
+	files, err := set.Seal(s.ring, until(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.store.put(files)
+	if err := s.open(t).Adopt(p, s.ring, expires); !errors.Is(err, ErrStale) {
+		t.Errorf("got %v, want ErrStale: the release would be withdrawn silently", err)
+	}
+}
+
 func TestAChangedProposalLosesItsSignatures(t *testing.T) {
 	s := newTestSite(t)
 	p := s.propose(t, func(set *Set) error {
