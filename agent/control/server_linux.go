@@ -72,6 +72,9 @@ func (s *Server) serve(ctx context.Context, c *net.UnixConn) {
 		return
 	}
 	m, err := receive(c)
+	if errors.Is(err, errSilent) {
+		return
+	}
 	if err != nil {
 		s.Log.Warn("control request refused", "uid", peer.UID, "err", err)
 		send(c, reply{Error: &failure{agent.CodeUsage, err.Error()}})
@@ -170,6 +173,10 @@ func send(c *net.UnixConn, r reply) error {
 	return err
 }
 
+// errSilent is a connection that was closed without a word: somebody looked whether
+// there is a daemon.
+var errSilent = errors.New("closed without a request")
+
 // receive reads the request and the file descriptor that may come with it.
 func receive(c *net.UnixConn) (m *message, err error) {
 	if err := c.SetReadDeadline(time.Now().Add(RequestTime)); err != nil {
@@ -190,6 +197,9 @@ func receive(c *net.UnixConn) (m *message, err error) {
 		n, oobn, _, _, err := c.ReadMsgUnix(chunk, oob)
 		if oobn > 0 {
 			files = append(files, filesOf(oob[:oobn])...)
+		}
+		if len(line)+n == 0 && (err == nil || errors.Is(err, io.EOF)) {
+			return nil, errSilent
 		}
 		if err != nil {
 			return nil, fmt.Errorf("request: %w", err)

@@ -47,7 +47,9 @@ func Open(c *config.Config, log *slog.Logger, create bool) (*Writer, error) {
 	}
 	state, stateErr := durable.OpenDir(c.State, create)
 	if stateErr != nil {
-		state = nil
+		// Not wrapped: that the directory is not there must never read as a file in it
+		// that is not there, which would be a host without a past.
+		state, stateErr = nil, fmt.Errorf("state directory: %v", stateErr)
 	}
 	factory, err := readRoot(c.Root)
 	if err != nil {

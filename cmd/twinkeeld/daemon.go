@@ -152,17 +152,28 @@ func runOnce(ctx context.Context, c *config.Config, log *slog.Logger) error {
 	}
 	defer w.Close()
 	before := newest(ctx, w)
-	if err := w.Once(ctx); err != nil {
-		return failed(err)
+	pollErr := w.Once(ctx)
+	// What ended counts for more than what the poll behind it found.
+	if e := newest(ctx, w); e != before {
+		switch e.result {
+		case "committed":
+			return nil
+		case "rolled-back":
+			return exitError{control.ExitBack, fmt.Errorf("release %s was tried and left again", e.to)}
+		}
 	}
-	if e := newest(ctx, w); e != before && e.result == "rolled-back" {
-		return exitError{control.ExitBack, fmt.Errorf("release %s was tried and left again", e.to)}
+	if pollErr != nil {
+		return failed(pollErr)
 	}
 	r, err := w.Do(ctx, agent.Request{Verb: agent.VerbStatus}, nil)
 	if err != nil {
 		return failed(err)
 	}
-	if r.Status.Phase != agent.Idle {
+	switch r.Status.Phase {
+	case agent.Idle:
+	case agent.Reverting:
+		return exitError{control.ExitBack, errors.New("the trial is over; the next boot goes back")}
+	default:
 		return nil
 	}
 	for _, reason := range r.Status.Reasons {
