@@ -147,7 +147,8 @@ func Restore(ctx context.Context, archive, dir string, o Options) (*VerifyResult
 		return nil, fmt.Errorf("restore: %w", err)
 	}
 	defer s.Close()
-	return s.Verify(ctx, false)
+	// A backup is older than its timestamp lives: that is renewed next.
+	return s.verify(ctx, false, s.beforeExpiry)
 }
 
 // unpackArchive unpacks regular files below dir, and nothing anywhere else.

@@ -263,6 +263,7 @@ func TestBackupRestoresASiteThatCanPublish(t *testing.T) {
 	h := newHost(t, s, c)
 	mustPublish(t, s, releaseOf(t, "1.1", changedImage(t, image, 9)))
 	h.accept(t, s, "1.1")
+	c.t = c.t.Add(10 * day) // the backup's timestamp has expired
 	dir := filepath.Join(t.TempDir(), "restored")
 	r, err := Restore(t.Context(), file, dir, Options{Now: c.now})
 	if err != nil || r.Damaged() != nil || r.Releases != 1 {
@@ -275,6 +276,9 @@ func TestBackupRestoresASiteThatCanPublish(t *testing.T) {
 		t.Error("a backup was restored over a site")
 	}
 	again := openSite(t, dir, c)
+	if _, err := again.Renew(t.Context(), RenewOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := h.look(t.Context(), served(again.RepositoryDir()), "stable"); signing.Code(err) != signing.Untrusted {
 		t.Fatalf("a host went back in time: %v", err)
 	}

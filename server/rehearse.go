@@ -27,13 +27,18 @@ func (s *Site) rehearse(ctx context.Context, set *publisher.Set, files []publish
 			targets = append(targets, name)
 		}
 	}
+	return s.judge(ctx, view, s.beforeExpiry(set), targets)
+}
+
+// beforeExpiry is now, or a moment before the first role expired.
+func (s *Site) beforeExpiry(set *publisher.Set) time.Time {
 	at := s.opt.Now()
 	for _, r := range set.Roles() {
 		if !at.Before(r.Expires) {
 			at = r.Expires.Add(-time.Second)
 		}
 	}
-	return s.judge(ctx, view, at, targets)
+	return at
 }
 
 // judge runs a fresh host's client against a view of the repository, with its clock at

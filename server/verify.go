@@ -23,6 +23,11 @@ type VerifyResult struct {
 // Verify checks the repository as a host would, and every payload that it names. quick
 // compares only the sizes of payloads.
 func (s *Site) Verify(ctx context.Context, quick bool) (*VerifyResult, error) {
+	return s.verify(ctx, quick, func(*publisher.Set) time.Time { return s.opt.Now() })
+}
+
+// verify is Verify with a host whose clock stands where at says.
+func (s *Site) verify(ctx context.Context, quick bool, at func(*publisher.Set) time.Time) (*VerifyResult, error) {
 	r := &VerifyResult{Format: 1, Problems: []string{}}
 	set, err := s.metadata()
 	if err != nil {
@@ -51,7 +56,7 @@ func (s *Site) Verify(ctx context.Context, quick bool) (*VerifyResult, error) {
 			}
 		}
 	}
-	if err := s.judge(ctx, overlay{site: s}, s.opt.Now(), targets); err != nil {
+	if err := s.judge(ctx, overlay{site: s}, at(set), targets); err != nil {
 		r.Problems = append(r.Problems, "a host would refuse it: "+err.Error())
 	}
 	for _, err := range s.checkPayloads(ctx, inventory, quick) {
