@@ -65,6 +65,7 @@ type part interface {
 type World struct {
 	Fate    Fate    // of what is not flushed at a cut
 	Profile Profile // of every directory
+	Abrupt  bool    // a reboot flushes nothing, as one by a watchdog
 
 	now     time.Time
 	rng     *rand.Rand
@@ -116,7 +117,7 @@ func (w *World) Break(format string, args ...any) {
 }
 
 // Run carries out f as a process on the machine and returns how it ended. A power cut
-// is applied to all parts before Run returns; so is the flush of an orderly reboot.
+// is applied to all parts before Run returns; so is the flush of a reboot.
 func (w *World) Run(f func()) (end End) {
 	w.running, w.dead = true, false
 	defer func() {
@@ -130,10 +131,10 @@ func (w *World) Run(f func()) (end End) {
 		}
 		for _, p := range w.parts {
 			p.releaseLock()
-			switch end {
-			case PowerCut:
+			switch {
+			case end == PowerCut, end == Rebooted && w.Abrupt:
 				p.crash(w.Fate)
-			case Rebooted:
+			case end == Rebooted:
 				p.settle()
 			}
 		}

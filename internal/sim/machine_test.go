@@ -1,0 +1,212 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/partitions/bootloader"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// newMachine returns a machine that runs release 1, and releases 1 and 2.
+func newMachine(t *testing.T) (*Machine, *Release, *Release) {
+	t.Helper()
+	p, err := NewPublisher(t.TempDir(), newWorld(1).now.AddDate(1, 0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := Image(16<<12, 1)
+	first, err := p.Release(Spec{Version: "1", Images: map[string][]byte{"root": image}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := p.Release(Spec{Version: "2", Images: map[string][]byte{"root": Edit(image, 2)}, From: []*Release{first}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Direct(second, nil); err != nil {
+		t.Fatal(err)
+	}
+	m, err := NewMachine(1, newWorld(1).now, 64<<12, p.Root(), first, Simulated)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Releases = append(m.Releases, second)
+	m.Net.Serve(p.Files())
+	return m, first, second
+}
+
+// wantBroken checks that the machine noticed that a law was broken.
+func wantBroken(t *testing.T, m *Machine, law string) {
+	t.Helper()
+	for _, b := range m.Broken() {
+		if strings.HasPrefix(b, law+":") {
+			return
+		}
+	}
+	t.Errorf("got %q, want a breach of %s", m.Broken(), law)
+}
+
+func TestMachineUpdatesByTheRealAgent(t *testing.T) {
+	m, first, second := newMachine(t)
+	manifest, err := first.Manifest.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Process(func(a *agent.Agent) {
+		if _, err := a.Do(context.Background(), agent.Request{Verb: agent.VerbInit, Factory: manifest}, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for range 4 {
+		m.Process(Once)
+	}
+	if m.Running() != second || m.Holds(partitions.A) != first || len(m.Broken()) > 0 {
+		t.Errorf("runs %v, broken %q; want release 2 with release 1 behind it\n%s", m.Running(), m.Broken(), strings.Join(m.Trace(), "\n"))
+	}
+}
+
+func TestLawsSeeUnverifiedBits(t *testing.T) {
+	m, _, _ := newMachine(t)
+	m.Disk(partitions.A, "root").Rot(5000)
+	m.Process(Once)
+	wantBroken(t, m, "law 2")
+}
+
+func TestLawsSeeALoaderThatStartsNothing(t *testing.T) {
+	m, _, _ := newMachine(t)
+	m.loader.Firmware.(*simulatedLoader).disk.Fill(make([]byte, 8192))
+	m.Process(Once)
+	wantBroken(t, m, "law 1")
+}
+
+func TestLawsSeeAWriteToTheWrongSlot(t *testing.T) {
+	m, _, _ := newMachine(t)
+	m.Process(func(*agent.Agent) {
+		if _, err := m.slots.OpenWrite(partitions.A, "root"); err == nil {
+			t.Error("the running slot was opened for writing")
+		}
+	})
+	wantBroken(t, m, "law 3")
+
+	m, _, _ = newMachine(t)
+	m.Process(func(*agent.Agent) {
+		if err := m.loader.Describe(context.Background(), partitions.B, bootloader.Description{}); err != nil {
+			t.Fatal(err)
+		}
+		s := bootloader.State{Slots: [2]bootloader.Record{{Priority: 1, Successful: true}, {Priority: 2, Tries: 1}}}
+		if err := m.loader.Store(context.Background(), s); err != nil {
+			t.Fatal(err)
+		}
+		d, err := m.slots.OpenWrite(partitions.B, "root")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.slots.OpenWrite(partitions.B, "root"); err == nil {
+			t.Error("a slot was opened for writing twice")
+		}
+		_, _ = d.WriteAt(make([]byte, 4096), 0)
+	})
+	wantBroken(t, m, "law 3")
+}
+
+func TestLawsSeeACommitWithoutHealth(t *testing.T) {
+	m, _, second := newMachine(t)
+	for name, part := range second.parts {
+		m.Disk(partitions.B, name).Fill(part)
+	}
+	m.Process(func(*agent.Agent) {
+		if err := m.loader.Describe(context.Background(), partitions.B, second.description()); err != nil {
+			t.Fatal(err)
+		}
+		s := bootloader.State{Slots: [2]bootloader.Record{{Priority: 1, Successful: true}, {Priority: 2, Tries: 1}}}
+		if err := m.loader.Store(context.Background(), s); err != nil {
+			t.Fatal(err)
+		}
+		_ = m.Reboot(context.Background())
+	})
+	m.Process(func(*agent.Agent) {
+		s, err := m.loader.Load(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = m.loader.Store(context.Background(), s.Commit(partitions.B))
+	})
+	if m.Running() != second {
+		t.Fatalf("release 2 is not on trial: %v", m.Broken())
+	}
+	wantBroken(t, m, "law 5")
+}
+
+func TestNetFaultsAreWhatTheySay(t *testing.T) {
+	w := newWorld(1)
+	n := w.NewNet()
+	old, now := bytes.Repeat([]byte("old "), 50), bytes.Repeat([]byte("new "), 100)
+	n.Serve(map[string][]byte{"a": old})
+	n.Serve(map[string][]byte{"a": now})
+	get := func(f NetFault) ([]byte, error) {
+		n.Fault = func(int, string) NetFault { return f }
+		return n.Get(context.Background(), "a", 0, 1000)
+	}
+	for _, f := range append(NetFaults(), NoFault) {
+		b, err := get(f)
+		var ok bool
+		switch f {
+		case NoFault:
+			ok = err == nil && bytes.Equal(b, now)
+		case Drop, Stall:
+			ok = errors.Is(err, agent.ErrUnavailable)
+		case Gone:
+			ok = errors.Is(err, fs.ErrNotExist)
+		case Replay:
+			ok = err == nil && bytes.Equal(b, old)
+		case Truncate:
+			ok = err == nil && bytes.Equal(b, now[:200])
+		case Flip:
+			ok = err == nil && len(b) == len(now) && !bytes.Equal(b, now)
+		case Endless:
+			ok = err == nil && len(b) == 1000
+		case Page:
+			ok = err == nil && bytes.HasPrefix(b, []byte("<html>"))
+		}
+		if !ok {
+			t.Errorf("%s: got %d bytes, %v", f, len(b), err)
+		}
+	}
+	n.Fault = nil
+	if b, err := n.Get(context.Background(), "a", 396, 1000); err != nil || string(b) != "new " {
+		t.Errorf("get from 396: got %q, %v, want the last four bytes", b, err)
+	}
+}
+
+func TestRepositoryIsTheSameEveryTime(t *testing.T) {
+	sum := func() string {
+		p, err := NewPublisher(t.TempDir(), newWorld(1).now.AddDate(1, 0, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := p.Release(Spec{Version: "1", Images: map[string][]byte{"root": Image(16<<12, 1)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Direct(r, func(d *release.Directive) { d.Permille = 500 }); err != nil {
+			t.Fatal(err)
+		}
+		files := p.Files()
+		all := fmt.Sprint(len(files))
+		for _, name := range []string{"metadata/timestamp.json", "metadata/1.root.json"} {
+			all += release.DigestOf(files[name]).String()
+		}
+		return all
+	}
+	if a, b := sum(), sum(); a != b {
+		t.Errorf("got %s and %s", a, b)
+	}
+}
