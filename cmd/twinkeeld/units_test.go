@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// maxExposure is the greatest score of systemd-analyze security, times ten, that a unit
+// may have. 100 is no protection at all.
+var maxExposure = map[string]string{
+	"twinkeeld.service":        "20",
+	"twinkeel-fetcher.service": "15",
+}
+
+func analyzer(t *testing.T) string {
+	t.Helper()
+	tool, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("systemd-analyze is missing; it comes with the package systemd")
+		}
+		t.Skip("systemd-analyze is not installed")
+	}
+	return tool
+}
+
+// units copies the unit files, with a command that exists.
+func units(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	files, err := filepath.Glob("../../examples/systemd/*.[s]*")
+	if err != nil || len(files) != 3 {
+		t.Fatalf("unit files: got %v, %v", files, err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = bytes.ReplaceAll(b, []byte("/usr/bin/twinkeeld"), []byte("/bin/true"))
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestUnitsAreUnderstoodBySystemd(t *testing.T) {
+	tool, dir := analyzer(t), units(t)
+	cmd := exec.Command(tool, "verify", "--man=no", filepath.Join(dir, "twinkeeld.service"), filepath.Join(dir, "twinkeel-fetcher.socket"))
+	out, err := cmd.CombinedOutput()
+	if err != nil || bytes.Contains(out, []byte(dir)) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestUnitsAreConfined(t *testing.T) {
+	tool, dir := analyzer(t), units(t)
+	for unit, most := range maxExposure {
+		cmd := exec.Command(tool, "security", "--offline=true", "--no-pager", "--threshold="+most, filepath.Join(dir, unit))
+		out, err := cmd.CombinedOutput()
+		lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+		t.Logf("%s", lines[len(lines)-1])
+		if err != nil {
+			t.Errorf("%s: %v\n%s", unit, err, out)
+		}
+	}
+}
