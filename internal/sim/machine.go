@@ -211,6 +211,9 @@ func (m *Machine) picked(slot partitions.Slot) *Release {
 	return r
 }
 
+// Record returns the boot record as a reader sees it.
+func (m *Machine) Record() bootloader.State { return m.loader.peek() }
+
 // Standing returns the slot that the boot record starts next.
 func (m *Machine) Standing() partitions.Slot {
 	slot, _ := m.loader.peek().Next()

@@ -38,6 +38,14 @@ type Release struct {
 	parts map[string][]byte
 }
 
+// String names the release.
+func (r *Release) String() string {
+	if r == nil {
+		return "nothing"
+	}
+	return "release " + r.Manifest.Version.String() + ", " + r.Behaviour.String()
+}
+
 // image returns the image called name without its tree.
 func (r *Release) image(name string) []byte {
 	i, _ := r.Manifest.Image(name)
