@@ -344,6 +344,28 @@ func TestFreezeIsSeenInEachRole(t *testing.T) {
 	}
 }
 
+func TestNewMetadataThatHasExpiredIsNotStored(t *testing.T) {
+	for _, role := range []string{"timestamp", "snapshot", "targets", "os-stable"} {
+		r := newRepo()
+		h := newHost(t, r)
+		mustUse(t, h, r)
+		was := string(h.disk.files[role+".json"])
+		r.Edit(role, func(d doc) { d["expires"] = start.Add(-time.Second).Format(time.RFC3339) })
+		r.Bump(role)
+		r.WriteRaw(role)
+		for _, above := range []string{"snapshot", "timestamp"} {
+			if role != above && role != "timestamp" {
+				r.Bump(above)
+				r.Write(above)
+			}
+		}
+		wantCode(t, use(h, r), signing.Expired)
+		if string(h.disk.files[role+".json"]) != was {
+			t.Errorf("%s: was stored", role)
+		}
+	}
+}
+
 func TestUnavailableSourceIsNoDistrust(t *testing.T) {
 	r := newRepo()
 	for _, cause := range []error{errors.New("connection refused"), fs.ErrPermission} {

@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/twinkeel/twinkeel/signing/signingtest"
 )
 
 // FuzzFloor: what decodes encodes to something that decodes to the same, and only bytes
@@ -197,5 +201,31 @@ func TestRoleFilesNeverCollideNorEscape(t *testing.T) {
 		if strings.ContainsAny(f, "/\x00") || len(f) > 200 || !isRoleFile(f) {
 			t.Errorf("%q: got file %q", role, f)
 		}
+	}
+}
+
+func TestKeyringCountsKeysThatDiffer(t *testing.T) {
+	r := signingtest.New(time.Unix(0, 0))
+	a, b := r.NewKey("a"), r.NewKey("b")
+	key := func(k signingtest.Key) *metadata.Key {
+		return &metadata.Key{Type: "ed25519", Scheme: "ed25519", Value: metadata.KeyVal{PublicKey: k.Doc["keyval"].(signingtest.Doc)["public"].(string)}}
+	}
+	keys := map[string]*metadata.Key{"1": key(a), "2": key(a), "3": key(b)}
+	for _, c := range []struct {
+		ids       []string
+		threshold int
+		good      bool
+	}{
+		{[]string{"1"}, 1, true}, {[]string{"1", "3"}, 2, true}, {[]string{"1", "2"}, 1, true},
+		{[]string{"1", "2"}, 2, false}, {[]string{"1", "1"}, 2, false}, {nil, 1, false}, {[]string{"1"}, 0, false}, {[]string{"4"}, 1, false},
+	} {
+		if err := (keyring{keys, c.ids, c.threshold}).check("x"); c.good != (err == nil) {
+			t.Errorf("%q, threshold %d: got %v", c.ids, c.threshold, err)
+		}
+	}
+	one, err := keySetID(keyring{keys, []string{"3", "1"}, 1})
+	two, err2 := keySetID(keyring{keys, []string{"2", "1", "3"}, 2})
+	if err != nil || err2 != nil || one != two {
+		t.Errorf("the same keys in another order, under other names and with another threshold: got %s and %s", one, two)
 	}
 }
