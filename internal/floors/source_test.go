@@ -166,7 +166,7 @@ func writes(f *file, written map[string]bool) {
 		}
 		local := locals(fn)
 		note := func(e ast.Expr) {
-			if name := rootName(e); name != "" && !local[name] {
+			if name := rootName(e); name != "" && name != "_" && !local[name] {
 				written[f.pkg+"."+name] = true
 			}
 		}
