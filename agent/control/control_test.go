@@ -276,6 +276,13 @@ func TestHostileRequestsAreRefused(t *testing.T) {
 	}
 }
 
+func TestRequestsEndAtTheirLimit(t *testing.T) {
+	c := start(t, answer("done"), own())
+	if _, text := raw(t, c, strings.Repeat(" ", MaxRequest+1)); !strings.Contains(text, "more than 65536 bytes") {
+		t.Errorf("got %s", text)
+	}
+}
+
 func TestSlowLorisLosesItsPlace(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes as long as the limit")

@@ -50,6 +50,15 @@ func TestFailuresDoubleTheWait(t *testing.T) {
 	}
 }
 
+func TestServersRequestToWaitIsRespected(t *testing.T) {
+	p := policy.Poll{Interval: time.Minute, HostID: "h"}
+	for asked, least := range map[time.Duration]time.Duration{30 * time.Minute: 30 * time.Minute, 100 * time.Hour: time.Hour} {
+		if got := p.Next(1, 0, asked); got < least || got > least*12/10 {
+			t.Errorf("asked for %s: got %s, want %s to %s", asked, got, least, least*12/10)
+		}
+	}
+}
+
 // Hosts that lost their server together do not come back together: over many hosts
 // the polls of one interval are spread over all of its 40 %.
 func TestHostsDriftApart(t *testing.T) {

@@ -64,6 +64,8 @@ func TestWindowsOpenAtTheRightLocalTimes(t *testing.T) {
 			}
 			if got, want := windows(t, c.windows...).Next(parse(c.now), berlin), parse(c.next); !got.Equal(want) {
 				t.Errorf("next after %s: got %s, want %s", c.now, got.In(berlin), want)
+			} else if !windows(t, c.windows...).Open(got, berlin) {
+				t.Errorf("not open at %s", got.In(berlin))
 			}
 		})
 	}
