@@ -56,11 +56,23 @@ func mustUse(t *testing.T, h *host, src signing.Source) {
 	}
 }
 
-// run makes the attack on a host that has seen two honest publications, in each of
-// the conditions that must make no difference, and then lets the honest repository go
-// on, which must cure the host without help.
-func (a attack) run(t *testing.T) {
-	for _, condition := range []string{"same process", "restarted", "cache lost"} {
+// The conditions in which an attack must make no difference.
+const (
+	sameProcess = "same process"
+	restarted   = "restarted"
+	cacheLost   = "cache lost"
+)
+
+// run makes the attack in one process.
+func (a attack) run(t *testing.T) { a.runIn(t, sameProcess) }
+
+// runInAll makes it in all conditions.
+func (a attack) runInAll(t *testing.T) { a.runIn(t, sameProcess, restarted, cacheLost) }
+
+// runIn makes the attack on a host that has seen two honest publications, and then
+// lets the honest repository go on, which must cure the host without help.
+func (a attack) runIn(t *testing.T, conditions ...string) {
+	for _, condition := range conditions {
 		t.Run(condition, func(t *testing.T) {
 			honest := newRepo()
 			first := honest.Files()
@@ -70,14 +82,14 @@ func (a attack) run(t *testing.T) {
 			honest.Publish("targets", "os-stable", "fleet-stable")
 			mustUse(t, h, honest)
 			before := roleVersions(h)
-			if condition == "cache lost" {
+			if condition == cacheLost {
 				for _, name := range h.disk.list("") {
 					if strings.HasSuffix(name, ".json") {
 						delete(h.disk.files, name)
 					}
 				}
 			}
-			if condition != "same process" {
+			if condition != sameProcess {
 				h.restart()
 			}
 			src := a.make(honest.Clone(), first)
@@ -146,7 +158,7 @@ func TestRollbackIsRefused(t *testing.T) {
 			return r
 		}, signing.Untrusted},
 	} {
-		t.Run(a.name, a.run)
+		t.Run(a.name, a.runInAll)
 	}
 }
 
@@ -164,7 +176,7 @@ func TestMixAndMatchIsRefused(t *testing.T) {
 		{"release role", under("metadata/4.os-stable.json", "metadata/2.os-stable.json"), signing.Untrusted},
 		{"directives as a release role", under("metadata/4.os-stable.json", "metadata/2.fleet-stable.json"), signing.Untrusted},
 	} {
-		t.Run(a.name, a.run)
+		t.Run(a.name, a.runInAll)
 	}
 }
 

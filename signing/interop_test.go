@@ -62,8 +62,8 @@ func TestInteropTurnsPanicsOfTheParserIntoErrors(t *testing.T) {
 			evil := r.Clone()
 			spoil(evil)
 			wantCode(t, c.Refresh(context.Background(), evil), signing.Untrusted)
-			r.Publish() // past the versions that the evil one has used up
-			r.Publish()
+			r.Publish("targets") // past the versions that the evil one has used up
+			r.Publish("targets")
 			if err := c.Refresh(context.Background(), r); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
