@@ -77,6 +77,9 @@ func (a *Agent) adoptSlot(ctx context.Context, slot partitions.Slot, factory []b
 		return "", err
 	}
 	p := Pointer{Current: n, Committed: true, ReadsFormat: a.st.reads}
+	if err := a.raiseEpoch(mf.Epoch); err != nil {
+		return "", err
+	}
 	return fmt.Sprintf("slot %s is committed with release %s", slot, mf.Version), a.st.save(pointerFile(slot), &p)
 }
 

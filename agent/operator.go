@@ -29,20 +29,43 @@ func (a *Agent) Do(ctx context.Context, r Request, emit func(Event)) (Result, er
 	default:
 		return Result{}, &Refusal{Reason{CodeUsage, fmt.Sprintf("unknown request %.40q", r.Verb)}, nil}
 	}
-	unlock, err := a.acquire()
+	unlock, err := a.await(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	defer unlock()
-	// What the daemon does next may be another thing now.
-	defer a.nudge()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a.working(cancel)
 	defer a.working(nil)
 	a.watch(emit)
 	defer a.watch(nil)
-	return a.change(ctx, r)
+	result, err := a.change(ctx, r)
+	if err == nil {
+		// What the daemon does next may be another thing now.
+		a.nudge()
+	}
+	return result, err
+}
+
+// patience is how long a request waits for the agent: long enough for a poll to end,
+// too short for a download or a trial.
+const (
+	patience     = 5 * time.Second
+	patienceStep = 50 * time.Millisecond
+)
+
+// await is acquire for somebody who can wait a little.
+func (a *Agent) await(ctx context.Context) (func(), error) {
+	for waited := time.Duration(0); ; waited += patienceStep {
+		unlock, err := a.acquire()
+		if CodeOf(err) != CodeBusy || waited >= patience {
+			return unlock, err
+		}
+		if err := a.o.Clock.Sleep(ctx, patienceStep); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // change carries out a request that needs the agent for itself.
@@ -93,8 +116,9 @@ func (a *Agent) interrupt() {
 		a.cancel()
 	}
 	a.mem.Unlock()
+	//lint:ignore SA2001 the work has stopped once the lock could be had
 	a.op.Lock()
-	a.op.Unlock() //nolint:staticcheck // the work has stopped when the lock could be had
+	a.op.Unlock()
 }
 
 func (a *Agent) watch(emit func(Event)) {

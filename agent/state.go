@@ -158,7 +158,9 @@ func (s *store) remove(name string) error {
 }
 
 func (s *store) missing() error {
-	return &Refusal{Reason{CodeState, fmt.Sprintf("state directory: %v", s.err)}, s.err}
+	// The cause is told and not wrapped: a directory that is not there must not pass for
+	// a record that is not there.
+	return &Refusal{Reason{CodeState, fmt.Sprintf("state directory: %v", s.err)}, nil}
 }
 
 // writable reports why nothing can be written to the state directory, or nil.

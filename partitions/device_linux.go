@@ -107,6 +107,11 @@ func (d *device) Close() error {
 	if d.direct != nil {
 		err = d.direct.Close()
 	}
+	if d.writable {
+		// A process that is being started at this moment may still have a copy of the
+		// descriptor, and with it the lock: give it up for all copies.
+		_ = unix.Flock(int(d.cached.Fd()), unix.LOCK_UN)
+	}
 	return errors.Join(err, d.cached.Close())
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,6 +49,23 @@ func OpenRead(path string) (ReadDevice, error) {
 // holds it. Writes bypass the page cache where the file system allows that, and are
 // durable after Flush.
 func OpenWrite(path string) (OpenDevice, error) {
+	for try := 1; ; try++ {
+		d, err := openWrite(path)
+		if try == claimTries || !errors.Is(err, ErrInUse) {
+			return d, err
+		}
+		// The kernel's claim on a device that was just closed ends with the last copy of
+		// its descriptor, and a process that is being started has one for a moment.
+		time.Sleep(claimPause)
+	}
+}
+
+const (
+	claimTries = 5
+	claimPause = 20 * time.Millisecond
+)
+
+func openWrite(path string) (OpenDevice, error) {
 	st, err := checkKind(path)
 	if err != nil {
 		return nil, err
