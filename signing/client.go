@@ -50,8 +50,9 @@ const clockTolerance = 5 * time.Minute
 // Client is the trust of one host in one repository. Its methods must not be called
 // concurrently, except State.
 type Client struct {
-	cfg    Config
-	floors *floors
+	cfg            Config
+	factoryVersion int64 // of the factory root, 0 if that is not usable
+	floors         *floors
 	// session is the committed metadata, loaded and verified; nil if it has to be
 	// loaded again, or could not be.
 	session *session
@@ -78,6 +79,7 @@ func Open(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("open trust: %w", err)
 	}
 	c.floors = openFloors(cfg.Dir, hasRoleFile(names))
+	c.readFactory()
 	if _, err := c.newSession(); err != nil {
 		return nil, fmt.Errorf("open trust: %w", err)
 	}

@@ -32,21 +32,26 @@ type session struct {
 // newSession starts from the newest usable root at hand: the committed one or, if that
 // is absent, damaged or older, the factory's.
 func (c *Client) newSession() (*session, error) {
-	best, err := c.startFrom(c.cachedRole(metadata.ROOT))
-	if best != nil {
-		best.stored = true
+	stored, err := c.startFrom(c.cachedRole(metadata.ROOT))
+	if stored != nil && stored.core.Root.Signed.Version >= c.factoryVersion {
+		stored.stored = true
+		return stored, nil
 	}
 	if c.cfg.Factory != nil {
-		factory, factoryErr := c.startFrom(c.cfg.Factory)
-		if factory != nil && (best == nil || factory.core.Root.Signed.Version > best.core.Root.Signed.Version) {
-			best = factory
+		var s *session
+		if s, err = c.startFrom(c.cfg.Factory); err == nil {
+			return s, nil
 		}
-		err = factoryErr
 	}
-	if best == nil {
-		return nil, untrusted("root: none is usable: %w", err)
+	return nil, untrusted("root: none is usable: %w", err)
+}
+
+// readFactory notes the version of the factory root, so that it is parsed again only
+// when it is needed. One that is not usable counts as older than any other.
+func (c *Client) readFactory() {
+	if s, err := c.startFrom(c.cfg.Factory); err == nil {
+		c.factoryVersion = s.core.Root.Signed.Version
 	}
-	return best, nil
 }
 
 // startFrom makes a session of one root, which must be signed by its own keys.
