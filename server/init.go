@@ -84,22 +84,13 @@ func Init(ctx context.Context, dir string, in InitOptions, o Options) (*InitResu
 }
 
 func (s *Site) init(ctx context.Context, in InitOptions) (*InitResult, error) {
-	plan, keys, err := s.makeKeys(in)
+	ring, err := publisher.OpenRing(s.opt.Passphrase)
 	if err != nil {
 		return nil, err
 	}
-	ring, err := s.ring()
+	plan, keys, err := s.makeKeys(in, ring)
 	if err != nil {
 		return nil, err
-	}
-	// The spare key may lie elsewhere; it signs the first root too, which proves that it
-	// can be opened.
-	for _, k := range keys {
-		if !ring.Has(k.ID) {
-			if _, err := ring.Add(k.Path); err != nil {
-				return nil, err
-			}
-		}
 	}
 	set, files, err := publisher.New(*plan, ring)
 	if err != nil {
@@ -133,7 +124,7 @@ func (s *Site) spareDir(in InitOptions) string {
 
 // keyMaker makes and saves keys and remembers them.
 type keyMaker struct {
-	site  *Site
+	ring  *publisher.Ring
 	kind  publisher.Kind
 	pass  []byte
 	made  map[string]publisher.PublicKey
@@ -176,6 +167,7 @@ func (m *keyMaker) make(name, dir string, encrypted bool) publisher.PublicKey {
 	if m.err = publisher.SaveKey(dir, name, key, pass); m.err != nil {
 		return publisher.PublicKey{}
 	}
+	m.ring.Hold(name, key)
 	m.made[name] = key.Public
 	m.plan.Names[key.Public.ID] = name
 	m.sheet = append(m.sheet, NewKey{Name: name, ID: key.Public.ID, Path: filepath.Join(dir, name+".pem"), Encrypted: encrypted})
@@ -183,7 +175,7 @@ func (m *keyMaker) make(name, dir string, encrypted bool) publisher.PublicKey {
 }
 
 // makeKeys makes the keys of a profile and says who signs what.
-func (s *Site) makeKeys(in InitOptions) (*publisher.Plan, []NewKey, error) {
+func (s *Site) makeKeys(in InitOptions, ring *publisher.Ring) (*publisher.Plan, []NewKey, error) {
 	if in.Profile != Solo && in.Profile != Company {
 		return nil, nil, fmt.Errorf("init: got profile %q, want %s or %s", in.Profile, Solo, Company)
 	}
@@ -201,7 +193,7 @@ func (s *Site) makeKeys(in InitOptions) (*publisher.Plan, []NewKey, error) {
 		return nil, nil, errors.New("init: the passphrase is empty")
 	}
 	keys := filepath.Join(s.dir, "keys")
-	m := &keyMaker{site: s, kind: in.Kind, pass: pass, made: map[string]publisher.PublicKey{},
+	m := &keyMaker{ring: ring, kind: in.Kind, pass: pass, made: map[string]publisher.PublicKey{},
 		plan: &publisher.Plan{Names: map[string]string{}, Now: s.opt.Now(), Expires: s.expires}}
 	p := m.plan
 	if in.Profile == Solo {

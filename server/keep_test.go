@@ -279,8 +279,8 @@ func TestBackupRestoresASiteThatCanPublish(t *testing.T) {
 	if _, err := again.Renew(t.Context(), RenewOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.look(t.Context(), served(again.RepositoryDir()), "stable"); signing.Code(err) != signing.Untrusted {
-		t.Fatalf("a host went back in time: %v", err)
+	if _, err := h.look(t.Context(), served(again.RepositoryDir()), "stable"); err == nil {
+		t.Fatal("a host went back in time")
 	}
 	if _, err := again.Renew(t.Context(), RenewOptions{All: true, Skip: 1000, Roles: []string{"targets", "os-stable", "os-beta"}}); err != nil {
 		t.Fatal(err)

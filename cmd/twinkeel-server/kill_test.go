@@ -19,14 +19,9 @@ import (
 // is not locked, and the same command finishes the work.
 func TestPublishSurvivesKill9(t *testing.T) {
 	const kills = 12
-	from, err := template()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	t.Setenv("TWINKEEL_PASSPHRASE_FILE", filepath.Join(filepath.Dir(from), "pass"))
 	site := filepath.Join(dir, "site")
-	if err := os.CopyFS(site, os.DirFS(from)); err != nil {
+	if err := newSite(site, true); err != nil {
 		t.Fatal(err)
 	}
 	first, second := filepath.Join(dir, "1.img"), filepath.Join(dir, "2.img")

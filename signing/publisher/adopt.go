@@ -172,7 +172,7 @@ func (s *Set) AdoptRoot(p *Proposal, ring *Ring, now time.Time, until Online) ([
 		return nil, fmt.Errorf("adopt root: %w", err)
 	}
 	if err := next.VerifyDelegate(RoleTargets, s.targets); err != nil {
-		return nil, fmt.Errorf("adopt root: the published targets would not verify any more; sign it with the new key first (renew --role targets): %w", err)
+		return nil, fmt.Errorf("adopt root: the published targets would not verify any more; sign it with the new key first (renew --role targets --key NEW.pem): %w", err)
 	}
 	var files []File
 	if next.VerifyDelegate(RoleSnapshot, s.snapshot) != nil || next.VerifyDelegate(RoleTimestamp, s.timestamp) != nil {

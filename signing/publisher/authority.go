@@ -61,7 +61,7 @@ func New(plan Plan, ring *Ring) (*Set, []File, error) {
 		return nil, nil, err
 	}
 	ids := s.root.Signed.Roles[RoleRoot].KeyIDs
-	if _, err := signPresent(ring, ids, func(k *PrivateKey) error { return signWith(s.root, k) }); err != nil {
+	if _, err := signPresent(ring, ids, 0, func(k *PrivateKey) error { return signWith(s.root, k) }); err != nil {
 		return nil, nil, fmt.Errorf("sign root: %w", err)
 	}
 	if err := s.root.VerifyDelegate(RoleRoot, s.root); err != nil {

@@ -226,7 +226,7 @@ func label(k RoleKey) string {
 func (s *Set) CanSign(role string, ring *Ring) error {
 	ids, threshold, _ := s.authority(role)
 	opened := map[string]bool{}
-	locked, err := signPresent(ring, ids, func(k *PrivateKey) error { opened[k.Public.ID] = true; return nil })
+	locked, err := signPresent(ring, ids, threshold, func(k *PrivateKey) error { opened[k.Public.ID] = true; return nil })
 	if err != nil {
 		return fmt.Errorf("sign %s: %w", role, err)
 	}
@@ -247,8 +247,9 @@ func (s *Set) threshold(role string, ids []string, want int, have map[string]boo
 	return e
 }
 
-// Sign signs a changed role with all its keys that are present and sets its expiry. A
-// role that lacks signatures then is a *ThresholdError.
+// Sign signs a changed role with its keys that are present, as many as it needs and all
+// that are no effort to open, and sets its expiry. A role that lacks signatures then is a
+// *ThresholdError.
 func (s *Set) Sign(role string, expires time.Time, ring *Ring) error {
 	doc, err := s.role(role)
 	if err != nil {
@@ -261,7 +262,7 @@ func (s *Set) Sign(role string, expires time.Time, ring *Ring) error {
 	doc.ClearSignatures()
 	ids, threshold, _ := s.authority(role)
 	have := map[string]bool{}
-	locked, err := signPresent(ring, ids, func(k *PrivateKey) error {
+	locked, err := signPresent(ring, ids, threshold, func(k *PrivateKey) error {
 		have[k.Public.ID] = true
 		return signWith(doc, k)
 	})

@@ -92,7 +92,7 @@ func (p *Proposal) signPresent(ring *Ring) error {
 			ids = append(ids, k.ID)
 		}
 	}
-	_, err = signPresent(ring, ids, p.Sign)
+	_, err = signPresent(ring, ids, 0, p.Sign)
 	return err
 }
 

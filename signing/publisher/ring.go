@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,6 +33,9 @@ type Ring struct {
 // name a key that lives in a device.
 type reference struct {
 	name, location string
+	// costly keys are encrypted, and take time to open. One that was named on purpose
+	// (Add) or lies there in the clear is not.
+	costly bool
 }
 
 // OpenRing looks through directories of keys; one that does not exist is an empty one.
@@ -45,15 +49,19 @@ func OpenRing(passphrase Passphrase, dirs ...string) (*Ring, error) {
 		}
 		for _, pub := range names {
 			private := strings.TrimSuffix(pub, ".pub") + ".pem"
-			if _, err := os.Stat(private); errors.Is(err, fs.ErrNotExist) {
+			secret, err := readSmall(private)
+			if errors.Is(err, fs.ErrNotExist) {
 				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("open keys: %w", err)
 			}
 			key, err := ReadPublic(pub)
 			if err != nil {
 				return nil, err
 			}
 			name := strings.TrimSuffix(filepath.Base(pub), ".pub")
-			r.known[key.ID] = reference{name: name, location: private}
+			r.known[key.ID] = reference{name: name, location: private, costly: bytes.Contains(secret, []byte("ENCRYPTED"))}
 		}
 	}
 	return r, nil
@@ -65,10 +73,14 @@ func (r *Ring) Add(path string) (*PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := strings.TrimSuffix(filepath.Base(path), ".pem")
-	r.known[key.Public.ID] = reference{name: name, location: path}
-	r.opened[key.Public.ID] = key
+	r.Hold(strings.TrimSuffix(filepath.Base(path), ".pem"), key)
 	return key, nil
+}
+
+// Hold puts a key that is open into the ring.
+func (r *Ring) Hold(name string, key *PrivateKey) {
+	r.known[key.Public.ID] = reference{name: name, location: name}
+	r.opened[key.Public.ID] = key
 }
 
 // Has reports whether the key with this id is present.
@@ -182,26 +194,32 @@ func writeNew(path string, b []byte, mode fs.FileMode) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// signPresent signs with every key of ids that is present, and reports those that are present
-// but locked. Keys sign in the order of their ids, so that the result does not depend on
-// the order in which a file system lists them.
-func signPresent(r *Ring, ids []string, sign func(*PrivateKey) error) (locked []string, err error) {
+// signPresent signs with the keys of ids that are present: with all that are no effort to
+// open, and with encrypted ones until enough have signed; enough 0 means all. It reports
+// the names of those that the passphrase does not open. Keys sign in the order of their
+// ids, so that the result does not depend on how a file system lists them.
+func signPresent(r *Ring, ids []string, enough int, sign func(*PrivateKey) error) (locked []string, err error) {
 	ids = slices.Clone(ids)
 	slices.Sort(ids)
-	for _, id := range slices.Compact(ids) {
-		if !r.Has(id) {
-			continue
-		}
-		key, err := r.Key(id)
-		if errors.Is(err, ErrPassphrase) || r.passErr != nil && err != nil {
-			locked = append(locked, r.known[id].name)
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if err := sign(key); err != nil {
-			return nil, err
+	ids = slices.DeleteFunc(slices.Compact(ids), func(id string) bool { return !r.Has(id) })
+	done := 0
+	for _, costly := range []bool{false, true} {
+		for _, id := range ids {
+			if r.known[id].costly != costly || costly && enough > 0 && done >= enough {
+				continue
+			}
+			key, err := r.Key(id)
+			if errors.Is(err, ErrPassphrase) || r.passErr != nil && err != nil {
+				locked = append(locked, r.known[id].name)
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			if err := sign(key); err != nil {
+				return nil, err
+			}
+			done++
 		}
 	}
 	return locked, nil

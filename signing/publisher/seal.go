@@ -115,7 +115,7 @@ func (s *Set) signOnline(role string, ring *Ring) error {
 		sign = func(k *PrivateKey) error { have[k.Public.ID] = true; return signWith(s.snapshot, k) }
 		s.snapshot.ClearSignatures()
 	}
-	locked, err := signPresent(ring, ids, sign)
+	locked, err := signPresent(ring, ids, 0, sign)
 	if err != nil {
 		return fmt.Errorf("sign %s: %w", role, err)
 	}

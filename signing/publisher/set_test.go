@@ -66,9 +66,7 @@ func (s *site) key(t testing.TB, name string) *PrivateKey {
 
 // hold puts a key into the ring; lose takes it out.
 func (s *site) hold(name string) {
-	id := s.keys[name].Public.ID
-	s.ring.known[id] = reference{name: name, location: name}
-	s.ring.opened[id] = s.keys[name]
+	s.ring.Hold(name, s.keys[name])
 }
 
 func (s *site) lose(name string) {
