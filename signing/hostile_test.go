@@ -35,20 +35,24 @@ func roleVersions(h *host) map[string]int64 {
 	return out
 }
 
-// use refreshes and then asks for both targets.
+// use refreshes and then asks for both targets, whose content never changes.
 func use(h *host, src signing.Source) error {
 	if err := h.refresh(src); err != nil {
 		return err
 	}
-	for _, name := range []string{manifestName, directiveName} {
-		if _, err := h.target(src, name); err != nil {
+	for _, want := range [][2]string{{manifestName, `{"release":1}`}, {directiveName, `{"directive":1}`}} {
+		b, err := h.target(src, want[0])
+		if err != nil {
 			return err
+		}
+		if string(b) != want[1] {
+			return fmt.Errorf("%s: got %q, want %q", want[0], b, want[1])
 		}
 	}
 	return nil
 }
 
-// mustUse also checks the content.
+// mustUse fails unless src can be used.
 func mustUse(t *testing.T, h *host, src signing.Source) {
 	t.Helper()
 	if err := use(h, src); err != nil {

@@ -74,6 +74,15 @@ func TestTerminatingDelegationEndsTheSearch(t *testing.T) {
 	if _, err := h.target(r, "x/1"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want fs.ErrNotExist", err)
 	}
+	r, h = graph(t, func(r *repo) { // further down, it ends the search above as well
+		node(r, "targets", "a", false, "x/*")
+		node(r, "targets", "d", false, "x/*", "x/1")
+		node(r, "a", "b", true, "x/*")
+		r.Write("a")
+	})
+	if _, err := h.target(r, "x/1"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("below: got %v, want fs.ErrNotExist", err)
+	}
 }
 
 func TestRoleSpeaksOnlyForItsPaths(t *testing.T) {
