@@ -153,6 +153,9 @@ func (d *decision) outcome() *Outcome {
 // update installs the newest permitted release, or the one that was named, up to the
 // reboot into its trial.
 func (a *Agent) update(ctx context.Context, m machine, r Request) (*Outcome, error) {
+	if err := a.st.writable(); err != nil {
+		return nil, err
+	}
 	t, err := a.journal(m)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/twinkeel/twinkeel/agent/policy"
 	"github.com/twinkeel/twinkeel/release"
@@ -73,11 +74,13 @@ func (a *Agent) client() (*signing.Client, error) {
 // trustRefusal gives an error of the trust client its reason code.
 func trustRefusal(doing string, err error) error {
 	code := signing.Code(err)
-	if code == "" {
-		code = CodeUntrusted
-		if errors.Is(err, ErrUnavailable) {
-			code = CodeUnavailable
-		}
+	switch {
+	case code != "":
+	case errors.Is(err, ErrUnavailable):
+		code = CodeUnavailable
+	default:
+		// What the client did not judge itself comes from the state directory.
+		code = CodeState
 	}
 	return &Refusal{Reason{code, doing + ": " + err.Error()}, err}
 }
@@ -280,7 +283,18 @@ func (a *Agent) judgeMoment(d *decision, w wish) error {
 	}
 	if !w.now {
 		add(policy.InWindow(a.o.Windows, now, a.o.Location))
-		add(policy.Rollout(a.o.Rollout, d.directive, a.o.HostID, now))
+		add(policy.Rollout(a.o.Rollout, d.directive, a.o.HostID, a.proven(now)))
 	}
 	return nil
+}
+
+// proven is the time for decisions of the publisher: the clock, unless signed data
+// proves that it is later.
+func (a *Agent) proven(now time.Time) time.Time {
+	if a.trust != nil {
+		if floor := a.trust.State().TimeFloor; floor.After(now) {
+			return floor
+		}
+	}
+	return now
 }

@@ -183,6 +183,12 @@ func (j *job) get(ctx context.Context, blob release.Blob, offset, n int64) ([]by
 // full image; a network that fails ends the work until it is taken up again.
 func (j *job) fetch(ctx context.Context) error {
 	h, err := j.head(ctx, j.p.blob, j.p.from)
+	if err != nil && j.p.kind == routeDelta && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) {
+		// The delta is gone or is not what was signed: the full image serves any base.
+		j.a.log.Warn("the delta cannot be used, taking the full image", "image", j.p.image.Name, "err", err)
+		j.p.kind, j.p.blob, j.p.from, j.p.base, j.base = routeFull, j.p.image.Full, release.Digest{}, 0, nil
+		h, err = j.head(ctx, j.p.blob, j.p.from)
+	}
 	if err != nil {
 		return err
 	}
