@@ -4,10 +4,10 @@
 # make demo      a real Debian, updated over A/B slots by the real agent (needs root)
 # make bench     the figures of docs/BENCHMARKS.md
 # make fuzz      every fuzz target for FUZZTIME
-# make campaign  the long random runs
+# make campaign  the long random runs, CHECKS histories of each property
 GO       ?= go
 FUZZTIME ?= 5s
-ROUNDS   ?= 20
+CHECKS   ?= 5000
 COMMANDS := twinkeel twinkeeld twinkeel-server
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -55,7 +55,9 @@ bench: build
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchmem ./...
 
 campaign:
-	CGO_ENABLED=1 TWINKEEL_CAMPAIGN=$(ROUNDS) $(GO) test -race -count=1 -timeout 6h ./... -rapid.checks=2000
+	CGO_ENABLED=1 TWINKEEL_LONG=1 $(GO) test -race -count=1 -timeout 6h ./...
+	CGO_ENABLED=1 $(GO) test -count=1 -timeout 6h \
+		$$(git grep -l pgregory.net/rapid -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.checks=$(CHECKS)
 
 clean:
 	rm -rf bin .cache
