@@ -57,7 +57,7 @@ bench: build
 campaign:
 	CGO_ENABLED=1 TWINKEEL_LONG=1 $(GO) test -race -count=1 -timeout 6h ./...
 	CGO_ENABLED=1 $(GO) test -count=1 -timeout 6h \
-		$$(git grep -l pgregory.net/rapid -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.checks=$(CHECKS)
+		$$(git grep -lE '^[[:space:]]+"pgregory.net/rapid"$$' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.checks=$(CHECKS)
 
 clean:
 	rm -rf bin .cache
