@@ -106,13 +106,13 @@ func (s *Site) remember(from, to deltas.Identity, blob release.Blob) error {
 	return notes.Replace(s.madeName(from, to), b)
 }
 
-// errNoGain means that a delta is no smaller than what it is to replace.
-var errNoGain = errors.New("the delta is no smaller than the full image")
+// errNoGain means that a delta saves less than a twentieth of what it is to replace.
+var errNoGain = errors.New("the delta saves next to nothing")
 
 // payload makes the container that leads from old (nil: from nothing) to now, verifies it
-// by applying it, and puts it into the repository, where nothing refers to it yet. One of
-// limit bytes or more is errNoGain; limit 0 is none.
-func (s *Site) payload(ctx context.Context, old, now *image, from, to deltas.Identity, limit int64) (blob release.Blob, err error) {
+// by applying it, and puts it into the repository, where nothing refers to it yet. If it is
+// not clearly smaller than full, it is errNoGain; full 0 means that it is the full image.
+func (s *Site) payload(ctx context.Context, old, now *image, from, to deltas.Identity, full int64) (blob release.Blob, err error) {
 	step := "full " + now.name
 	if old != nil {
 		step = "delta " + now.name + " from " + from.Root.Short()
@@ -148,7 +148,7 @@ func (s *Site) payload(ctx context.Context, old, now *image, from, to deltas.Ide
 	if !sameIdentity(result.Head.Target, to) || !sameIdentity(result.Head.Base, from) {
 		return blob, fmt.Errorf("make %s: the image changed while it was read", step)
 	}
-	if limit > 0 && result.Blob.Size >= limit {
+	if full > 0 && result.Blob.Size > full-full/20 {
 		return blob, errNoGain
 	}
 	if err := diff.Verify(ctx, out, result.Blob.Size, old.source(), func(done, total int64) { s.opt.Progress("verify "+step, done, total) }); err != nil {
