@@ -106,7 +106,8 @@ func New(o Options) (*Agent, error) {
 		o.Location = time.UTC
 	}
 	if o.Every <= 0 {
-		o.Every = 5 * time.Second
+		// Often enough that a short soak is not stretched, and no more than that.
+		o.Every = min(max(o.Rules.Soak/5, 200*time.Millisecond), 5*time.Second)
 	}
 	return &Agent{
 		o: o, log: o.Log,

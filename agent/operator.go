@@ -41,8 +41,8 @@ func (a *Agent) Do(ctx context.Context, r Request, emit func(Event)) (Result, er
 	a.watch(emit)
 	defer a.watch(nil)
 	result, err := a.change(ctx, r)
-	if err == nil {
-		// What the daemon does next may be another thing now.
+	if err == nil && (result.Outcome == nil || !result.Outcome.Reboot) {
+		// What the daemon does next may be another thing now; a reboot was asked for.
 		a.nudge()
 	}
 	return result, err
@@ -116,9 +116,8 @@ func (a *Agent) interrupt() {
 		a.cancel()
 	}
 	a.mem.Unlock()
-	//lint:ignore SA2001 the work has stopped once the lock could be had
 	a.op.Lock()
-	a.op.Unlock()
+	defer a.op.Unlock()
 }
 
 func (a *Agent) watch(emit func(Event)) {

@@ -78,14 +78,13 @@ func (a *Agent) room(slot partitions.Slot, img release.Image) error {
 // route chooses for one image, by bytes.
 func route(mf *release.Manifest, img release.Image, running *Deployment) imagePlan {
 	best := imagePlan{image: img, kind: routeFull, blob: img.Full}
-	price := img.Full.Size
 	all := []Route{{Image: img.Name, Kind: routeFull, Download: img.Full.Size}}
 	if running != nil {
 		base, ok := running.Image(img.Name)
 		if d, found := mf.Delta(img.Name, base.Root); ok && found {
 			all = append(all, Route{Image: img.Name, Kind: routeDelta, Download: d.Size, Text: "from " + running.Version.String()})
-			if d.Size < price {
-				best.kind, best.blob, best.from, best.base, price = routeDelta, d.Blob, base.Root, base.Size, d.Size
+			if d.Size < img.Full.Size {
+				best.kind, best.blob, best.from, best.base = routeDelta, d.Blob, base.Root, base.Size
 			}
 		}
 		if ok && base.Root == img.Root && base.Size == img.Size {

@@ -102,26 +102,37 @@ func (a *Agent) readBack(ctx context.Context, m machine, t *Transaction, p image
 			return &Refusal{Reason{CodeSlot, fmt.Sprintf("verity root after %d repairs: got %s, want %s", round, s.root.Short(), img.Root.Short())}, s.err}
 		}
 		if s.root == img.Root {
-			err = writeBlocks(dev, s.wrong)
-		} else {
-			j := &job{a: a, t: t, p: p, dev: dev}
-			err = j.repair(ctx, s.nodes)
+			// The data is right: its tree is completed, and no more than that is read again.
+			return writeBlocks(dev, s.wrong)
 		}
-		if err == nil {
-			err = dev.Flush()
+		j := &job{a: a, t: t, p: p, dev: dev}
+		if err := j.repair(ctx, s.nodes); err != nil {
+			return err
 		}
-		if err != nil {
+		if err := dev.Flush(); err != nil {
 			return err
 		}
 	}
 }
 
+// writeBlocks writes blocks of the hash tree and reads them back.
 func writeBlocks(dev partitions.Device, blocks []verity.Block) error {
 	buf := partitions.AlignedBuffer(verity.BlockSize)
 	for _, b := range blocks {
 		copy(buf, b.Data[:])
 		if _, err := dev.WriteAt(buf, b.Offset); err != nil {
 			return fmt.Errorf("write hash block at %d: %w", b.Offset, err)
+		}
+	}
+	if err := dev.Flush(); err != nil {
+		return err
+	}
+	for _, b := range blocks {
+		if err := readFull(dev, buf, b.Offset); err != nil {
+			return err
+		}
+		if !bytes.Equal(buf, b.Data[:]) {
+			return &Refusal{Reason{CodeSlot, fmt.Sprintf("hash block at %d does not read back as it was written", b.Offset)}, nil}
 		}
 	}
 	return nil

@@ -20,9 +20,10 @@ import (
 )
 
 // host returns the configuration of a host of files, of which only the slots exist.
-func host(t *testing.T) *config.Config {
+func host(t *testing.T) *config.Config { return hostIn(t, t.TempDir()) }
+
+func hostIn(t testing.TB, dir string) *config.Config {
 	t.Helper()
-	dir := t.TempDir()
 	c := config.Default()
 	c.Server, c.Channel, c.Compatible, c.HostID = "http://127.0.0.1:9", "stable", "test", "h"
 	c.State, c.Root = filepath.Join(dir, "state"), filepath.Join(dir, "root.json")
@@ -36,7 +37,7 @@ func host(t *testing.T) *config.Config {
 	return c
 }
 
-func record(t *testing.T, c *config.Config) {
+func record(t testing.TB, c *config.Config) {
 	t.Helper()
 	if err := os.WriteFile(c.Boot.Path, make([]byte, simulated.Size), 0o600); err != nil {
 		t.Fatal(err)
