@@ -13,8 +13,11 @@ import (
 )
 
 const (
-	fetchAtOnce     = 4 << 20  // payload bytes asked for in one request, at least one segment
-	checkpointEvery = 16 << 20 // bytes of the slot between two checkpoints
+	// What an interruption costs again is less than a checkpoint's worth of payload and
+	// one request: together no more than the largest segment, 4 MiB, and a little.
+	fetchAtOnce       = 1 << 20  // payload bytes asked for in one request, at least one segment
+	checkpointPayload = 1 << 20  // payload bytes after which a checkpoint is made
+	checkpointTarget  = 16 << 20 // bytes of the slot after which one is made
 )
 
 // checkpoint says how far the slot was durably written. It only saves work: what it
@@ -121,18 +124,15 @@ func (a *Agent) stageImage(ctx context.Context, m machine, t *Transaction, p ima
 	}
 	cp.Done = append(cp.Done, p.image.Name)
 	cp.Image, cp.Next = "", 0
-	return a.mark(t, dev, cp)
+	return a.mark(dev, cp)
 }
 
 // mark makes a checkpoint: the slot first, then what is said about it.
-func (a *Agent) mark(t *Transaction, dev partitions.Device, cp *checkpoint) error {
+func (a *Agent) mark(dev partitions.Device, cp *checkpoint) error {
 	if err := dev.Flush(); err != nil {
 		return err
 	}
-	if err := a.st.save(fileCheckpoint, cp); err != nil {
-		return err
-	}
-	return nil
+	return a.st.save(fileCheckpoint, cp)
 }
 
 // job is one image on its way into the slot.
@@ -195,27 +195,27 @@ func (j *job) fetch(ctx context.Context) error {
 	if j.cp.Image != j.p.image.Name || j.cp.Blob != j.p.blob.SHA256 || j.cp.Next > len(h.Segments) {
 		j.cp.Image, j.cp.Blob, j.cp.Next = j.p.image.Name, j.p.blob.SHA256, 0
 	}
-	var unmarked int64
+	var payloads, targets int64 // since the last checkpoint
 	for i := j.cp.Next; i < len(h.Segments); {
 		n, payload := batch(h.Segments[i:])
 		b, err := j.get(ctx, j.p.blob, h.Segments[i].PayloadOffset, payload)
 		if err != nil {
 			return err
 		}
-		for _, s := range h.Segments[i : i+n] {
+		for k, s := range h.Segments[i : i+n] {
 			if err := j.segment(ctx, s, cut(b, s, h.Segments[i].PayloadOffset), j.base, j.p.base); err != nil {
 				return err
 			}
-			unmarked += s.Length
 			j.a.progress(Event{Step: "stage", Text: j.p.image.Name + " by " + j.p.kind, Done: s.Offset + s.Length, Total: j.p.image.Size})
-		}
-		i += n
-		if unmarked >= checkpointEvery {
-			j.cp.Next, unmarked = i, 0
-			if err := j.a.mark(j.t, j.dev, j.cp); err != nil {
-				return err
+			payloads, targets = payloads+s.PayloadLength, targets+s.Length
+			if payloads >= checkpointPayload || targets >= checkpointTarget {
+				j.cp.Next, payloads, targets = i+k+1, 0, 0
+				if err := j.a.mark(j.dev, j.cp); err != nil {
+					return err
+				}
 			}
 		}
+		i += n
 	}
 	return nil
 }
