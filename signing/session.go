@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -130,7 +131,7 @@ func (s *session) load() error {
 	if err := s.checkFloor(snapshotEdge, metadata.SNAPSHOT, s.core.Snapshot.Signed.Version); err != nil {
 		return stale(err)
 	}
-	_, err := s.role(nil, nil, nil, metadata.TARGETS)
+	_, err := s.role(context.Background(), nil, nil, metadata.TARGETS)
 	return err
 }
 
