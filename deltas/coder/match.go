@@ -1,0 +1,101 @@
+package coder
+
+const (
+	// matchLength is how many equal bytes make the matcher look at what followed them.
+	matchLength = 6
+	// matchClasses: no match, and by length short, middle and long.
+	matchClasses = 4
+	// matchCap is the length up to which matches are told apart.
+	matchCap = 63
+	// maxMatchBits bounds the table of positions to 1 MiB.
+	maxMatchBits = 18
+)
+
+// matcher predicts that what followed the same bytes before follows again.
+type matcher struct {
+	recent []uint32 // by hash of matchLength bytes: where they ended last, 0 for never
+	shift  uint
+	length int // of the match, 0 for none
+	from   int // where the byte is that is expected next
+	expect int // that byte behind a one; 0 when none is expected any more
+	odds   [2 * (matchCap + 1)]uint16
+	used   *uint16
+}
+
+func newMatcher(n int) matcher {
+	bits := uint(8)
+	for bits < maxMatchBits && 1<<bits < n {
+		bits++
+	}
+	m := matcher{recent: make([]uint32, 1<<bits), shift: 32 - bits}
+	for i := range m.odds {
+		m.odds[i] = 1 << 15
+	}
+	return m
+}
+
+// follow takes note of the bytes so far and looks for a match.
+func (m *matcher) follow(b []byte) {
+	n := len(b)
+	if m.length > 0 && b[m.from] == b[n-1] {
+		m.from++
+		m.length = min(m.length+1, matchCap)
+	} else {
+		m.length = 0
+	}
+	m.expect = 0
+	if n < matchLength {
+		return
+	}
+	h := uint32(0)
+	for _, c := range b[n-matchLength:] {
+		h = (h + uint32(c) + 1) * 0x2f0b4c47
+	}
+	h = (h ^ h>>15) * 0x9e3779b1 >> m.shift
+	if m.length == 0 {
+		if p := int(m.recent[h]); p > 0 {
+			for m.length < matchCap && p > m.length && b[p-1-m.length] == b[n-1-m.length] {
+				m.length++
+			}
+			m.from = p
+		}
+	}
+	m.recent[h] = uint32(n)
+	if m.length > 0 {
+		m.expect = int(b[m.from]) | 256
+	}
+}
+
+// predict returns a stretched prediction for the bit behind those known, and a class
+// of match.
+func (m *matcher) predict(known int) (x int32, class int) {
+	m.used = nil
+	if m.expect == 0 {
+		return 0, 0
+	}
+	rest := m.expect
+	free := 0
+	for k := known; k < 256; k <<= 1 {
+		free++
+	}
+	if rest>>free != known {
+		m.expect, m.length = 0, 0
+		return 0, 0
+	}
+	bit := rest >> (free - 1) & 1
+	m.used = &m.odds[m.length<<1|bit]
+	class = 1
+	if m.length >= 16 {
+		class = 2
+	}
+	if m.length >= 32 {
+		class = 3
+	}
+	return int32(stretchTable[*m.used>>4]), class
+}
+
+func (m *matcher) learn(bit int) {
+	if m.used != nil {
+		approach(m.used, bit, 6)
+	}
+}

@@ -1,0 +1,96 @@
+package coder
+
+const (
+	// maxInputs is how many predictions a mixer can mix.
+	maxInputs = 8
+	// weightOne is the weight that passes a prediction on as it is.
+	weightOne = 1 << 16
+	// learnShift slows down how fast weights follow errors.
+	learnShift = 14
+)
+
+// weights of a mixer, one per prediction.
+type weights [maxInputs]int32
+
+// mixer makes one probability of many. It adds the stretched predictions, weighted, and
+// moves the weights towards those that were right.
+type mixer struct {
+	in   weights // stretched predictions for the coming bit
+	sets []weights
+	set  *weights // the weights in use
+	one  uint32   // the mixed probability
+}
+
+func newMixer(sets, inputs int) mixer {
+	m := mixer{sets: make([]weights, sets)}
+	for i := range m.sets {
+		for j := range inputs {
+			m.sets[i][j] = weightOne * 3 / 10
+		}
+	}
+	return m
+}
+
+// mix returns the stretched mix of the predictions, by the weights numbered set.
+func (m *mixer) mix(set int) int32 {
+	m.set = &m.sets[set]
+	var sum int64
+	for i, w := range m.set {
+		sum += int64(w) * int64(m.in[i])
+	}
+	x := int32(min(max(sum>>16, -stretchLimit), stretchLimit))
+	m.one = uint32(squashTable[x+stretchLimit+1])
+	return x
+}
+
+// learn moves the weights, now that the bit is known.
+func (m *mixer) learn(bit int) {
+	off := (int32(bit)<<16 - int32(m.one)) // error, in 1/65536
+	for i, x := range m.in {
+		m.set[i] += (x*off + 1<<(learnShift-1)) >> learnShift
+	}
+}
+
+// refine corrects a probability by what has followed such probabilities in a context:
+// a curve over stretched probabilities, learned point by point.
+type refine struct {
+	curves []uint16
+	at     int
+}
+
+// curvePoints divides -stretchLimit to stretchLimit in steps of 128.
+const curvePoints = 33
+
+func newRefine(contexts int) refine {
+	r := refine{curves: make([]uint16, contexts*curvePoints)}
+	for i := range r.curves {
+		r.curves[i] = squashKnots[i%curvePoints]
+	}
+	return r
+}
+
+// apply returns the corrected probability of stretched x in a context.
+func (r *refine) apply(x int32, context int) uint32 {
+	pos := uint32(x + stretchLimit + 1)
+	part := pos & 127
+	i := context*curvePoints + int(pos>>7)
+	r.at = i + int(part>>6)
+	return (uint32(r.curves[i])*(128-part) + uint32(r.curves[i+1])*part) >> 7
+}
+
+// learn moves the nearer point, now that the bit is known.
+func (r *refine) learn(bit int) {
+	approach(&r.curves[r.at], bit, 6)
+}
+
+// approach moves a probability by 1/2^rate of its distance towards a bit.
+func approach(p *uint16, bit int, rate uint) {
+	if bit != 0 {
+		*p += (65535 - *p) >> rate
+	} else {
+		*p -= *p >> rate
+	}
+}
+
+// legal keeps a probability within what the range coder takes.
+func legal(one uint32) uint32 { return min(max(one, 16), 65520) }
