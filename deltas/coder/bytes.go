@@ -111,7 +111,7 @@ func (m *byteModel) bit(rc *rangeCoder, bit, node, known int, last byte, direct 
 	approach(direct, bit, 4)
 	for i := range m.slot {
 		state := &m.slot[i][node&15]
-		approach(&m.odds[i][*state], bit, 6)
+		approach(&m.odds[i][*state], bit, 7)
 		*state = stateNext[*state][bit]
 	}
 	return bit

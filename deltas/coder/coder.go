@@ -74,17 +74,19 @@ func run(rc *rangeCoder, kind Kind, b []byte) error {
 		return newSparseModel(m).run(rc, b)
 	}
 	contexts := kindContexts[kind]
+	var rows rowModel
 	for i := range b {
 		if rc.cut {
 			return errCut
 		}
-		contexts(&m.context, b[:i])
+		contexts(&rows, &m.context, b[:i])
 		last := byte(0)
 		if i > 0 {
 			last = b[i-1]
 		}
 		b[i] = m.code(rc, b[i], last)
 		m.match.follow(b[:i+1])
+		rows.follow(b[:i+1])
 	}
 	return nil
 }

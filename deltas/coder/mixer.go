@@ -6,7 +6,7 @@ const (
 	// weightOne is the weight that passes a prediction on as it is.
 	weightOne = 1 << 16
 	// learnShift slows down how fast weights follow errors.
-	learnShift = 14
+	learnShift = 15
 )
 
 // weights of a mixer, one per prediction.
