@@ -1,8 +1,10 @@
 package coder
 
+import "math/bits"
+
 // kindContexts sets the contexts of the byte that follows b.
 var kindContexts = [kinds]func(r *rowModel, context *[orders]uint32, b []byte){
-	Control:  (*rowModel).orderContexts,
+	Control:  (*rowModel).numberContexts,
 	Modes:    (*rowModel).orderContexts,
 	Literals: (*rowModel).orderContexts,
 }
@@ -14,6 +16,38 @@ var strides = [...]int{4, 8, 12, 16, 20, 24}
 type rowModel struct {
 	scores [len(strides)]int32
 	stride int
+
+	bytes  uint64 // the bytes so far of the number that is being read, behind a one
+	shapes uint64 // lengths of the last numbers, four bits each
+	heads  uint64 // low bytes of the last numbers
+}
+
+// number takes note of a byte of a stream of varints.
+func (r *rowModel) number(c byte) {
+	if r.bytes == 0 {
+		r.bytes = 1
+	}
+	r.bytes = r.bytes<<8 | uint64(c)
+	if c >= 0x80 {
+		return
+	}
+	length := uint64(bits.Len64(r.bytes) / 8)
+	r.shapes = r.shapes<<4 | length
+	r.heads = r.heads<<8 | r.bytes>>(8*(length-1))&0xff
+	r.bytes = 1
+}
+
+func (r *rowModel) numberContexts(context *[orders]uint32, b []byte) {
+	if len(b) > 0 {
+		r.number(b[len(b)-1])
+	}
+	shape3, shape5 := r.shapes&0xfff, r.shapes&0xfffff
+	context[0] = hash(r.bytes<<12|shape3, 1)
+	context[1] = hash(r.bytes<<20|shape5, 2)
+	context[2] = hash(r.bytes<<16|r.heads&0xffff, 3)
+	context[3] = hash(r.bytes<<16|r.heads>>16&0xffff, 4)
+	context[4] = hash(r.bytes<<20|r.shapes&0xff<<8|r.heads>>8&0xff, 5)
+	context[5] = hash(uint64(bits.Len64(r.bytes))<<32|r.heads&0xffff<<12|shape3, 6)
 }
 
 // follow notes how well each stride would have predicted the last byte.
