@@ -29,6 +29,9 @@ type sparseModel struct {
 	values uint32 // the last non-zero bytes
 	gaps   uint32 // the last numbers of zeros, a byte each
 
+	groups [3]uint32 // the first bytes of the group of bytes being read, and of the last ones
+	at     int       // in the group
+
 	runSize [32][32]uint16 // by size of the run before, and of bits ruled out
 	runTop  [32][8]uint16
 	lastRun int
@@ -75,8 +78,17 @@ func (s *sparseModel) run(rc *rangeCoder, b []byte) error {
 			s.mask = s.mask<<1 | 1
 			continue
 		}
+		if s.zeros >= 3 {
+			s.groups[2], s.groups[1], s.groups[0], s.at = s.groups[1], s.groups[0], 0, 0
+		} else {
+			s.at += s.zeros
+		}
 		s.contexts(i)
 		b[i] = s.bytes.code(rc, b[i], byte(s.values))
+		if s.at < 4 {
+			s.groups[0] |= uint32(b[i]) << (8 * s.at)
+		}
+		s.at++
 		s.values = s.values<<8 | uint32(b[i])
 		s.gaps = s.gaps<<8 | uint32(s.zeros)
 		s.mask <<= 1
@@ -160,7 +172,7 @@ func (s *sparseModel) isZero(rc *rangeCoder, zero bool) bool {
 func (s *sparseModel) contexts(i int) {
 	v, z := uint64(s.values), uint64(s.zeros)
 	s.bytes.context = [orders]uint32{
-		hash(z, 1), hash(v&0xff<<8|z, 2), hash(v&0xffff<<8|z, 3), hash(v&0xffffff<<8|z, 4),
-		hash(uint64(s.mask&0xff), 5), hash(v&0xff<<16|uint64(s.gaps&0xff)<<8|z, 6),
+		hash(uint64(s.mask&0xfff), 1), hash(v&0xff<<8|uint64(s.mask&0xff), 2), hash(v&0xffff<<8|uint64(s.mask&0xff), 3), hash(v&0xffffff<<16|uint64(s.mask&0xffff), 4),
+		hash(v&0xffffffff<<24|uint64(s.mask)&0xffffff, 5), hash(v&0xff<<24|uint64(s.gaps&0xffff)<<8|z, 6),
 	}
 }
