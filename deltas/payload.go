@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/twinkeel/twinkeel/deltas/predict"
 )
 
 // StreamID tells the streams of a payload apart; the numbers are part of the format.
@@ -18,8 +20,15 @@ const (
 	StreamDictionary StreamID = 1
 	// StreamData holds the bytes of all DATA instructions, in order.
 	StreamData StreamID = 2
+	// StreamModes holds a byte for each block of predict.BlockSize bytes of the target that
+	// an OpDiff touches, in order: twice the predict.Mode, and 1 more if the block has no
+	// difference from what is predicted.
+	StreamModes StreamID = 3
+	// StreamDifference holds the bytes of all OpDiff, in order, less what is predicted,
+	// without the blocks that have none.
+	StreamDifference StreamID = 4
 
-	streamCount = 3
+	streamCount = 5
 )
 
 // Codec says how a stream is coded; the numbers are part of the format.
@@ -33,7 +42,10 @@ const (
 	// CodecZstdDictionary is the same with the payload's dictionary as a raw one.
 	CodecZstdDictionary Codec = 2
 
-	codecCount = 3
+	// CodecAdaptive is package coder's, of the kind that the stream is of.
+	CodecAdaptive Codec = 3
+
+	codecCount = 4
 )
 
 // DictionaryID is the identity that frames of CodecZstdDictionary name.
@@ -42,6 +54,7 @@ const DictionaryID = 1
 const (
 	maxOpsStream        = 1 << 20
 	maxDictionaryStream = 64 << 10
+	maxModesStream      = MaxSegment / predict.BlockSize
 )
 
 // Stream is one stream of a payload.
@@ -62,6 +75,10 @@ func (s StreamID) limit() uint64 {
 		return maxOpsStream
 	case StreamDictionary:
 		return maxDictionaryStream
+	case StreamModes:
+		return maxModesStream
+	case StreamDifference:
+		return MaxDifference
 	}
 	return MaxLiteral
 }
@@ -119,7 +136,8 @@ func AppendPayload(b []byte, streams []Stream) []byte {
 	return b
 }
 
-// Instruction is one step of a segment. Offset, in the base, is for OpCopy only.
+// Instruction is one step of a segment. Offset, in the base, is for OpCopy and
+// OpDiff.
 type Instruction struct {
 	Op     Op
 	Offset int64
@@ -158,7 +176,7 @@ func (i *Instructions) Next() (Instruction, bool, error) {
 	}
 	switch in.Op {
 	case OpZero, OpData:
-	case OpCopy:
+	case OpCopy, OpDiff:
 		in.Offset = i.c.relative(i.from)
 	default:
 		return Instruction{}, false, fmt.Errorf("instruction %d is unknown", in.Op)
@@ -171,7 +189,7 @@ func (i *Instructions) Next() (Instruction, bool, error) {
 		return Instruction{}, false, fmt.Errorf("instructions: %w", i.c.err)
 	}
 	i.left -= in.Length
-	if in.Op == OpCopy {
+	if in.Op.FromBase() {
 		i.from = in.Offset + in.Length
 	}
 	return in, true, nil
@@ -182,7 +200,7 @@ func AppendInstructions(b []byte, list []Instruction) []byte {
 	var from int64
 	for _, in := range list {
 		b = append(b, byte(in.Op))
-		if in.Op == OpCopy {
+		if in.Op.FromBase() {
 			b = binary.AppendVarint(b, in.Offset-from)
 			from = in.Offset + in.Length
 		}

@@ -20,7 +20,13 @@ const (
 	// OpData is followed by n: n bytes of new data, which in a plan follow at once and in
 	// a payload come from its data stream.
 	OpData Op = 2
+	// OpDiff, in a payload only, is followed by an offset as OpCopy's, and n: n bytes of the
+	// base, changed as StreamModes and StreamDifference say.
+	OpDiff Op = 3
 )
+
+// FromBase reports whether the instruction has an offset in the base.
+func (o Op) FromBase() bool { return o == OpCopy || o == OpDiff }
 
 // planBuffer is how much of a plan is read or written at once, in bytes.
 const planBuffer = 64 << 10
@@ -57,13 +63,22 @@ func (p *PlanWriter) Copy(offset, n int64) error {
 
 // Data appends data.
 func (p *PlanWriter) Data(data []byte) error {
-	b := append(p.head[:0], byte(OpData))
-	if _, err := p.w.Write(binary.AppendUvarint(b, uint64(len(data)))); err != nil {
+	if err := p.Begin(int64(len(data))); err != nil {
 		return err
 	}
 	_, err := p.w.Write(data)
 	return err
 }
+
+// Begin announces n bytes of data, which follow by Write.
+func (p *PlanWriter) Begin(n int64) error {
+	b := append(p.head[:0], byte(OpData))
+	_, err := p.w.Write(binary.AppendUvarint(b, uint64(n)))
+	return err
+}
+
+// Write appends bytes that Begin announced.
+func (p *PlanWriter) Write(data []byte) (int, error) { return p.w.Write(data) }
 
 // Flush writes what is buffered.
 func (p *PlanWriter) Flush() error { return p.w.Flush() }

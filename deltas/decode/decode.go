@@ -8,6 +8,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/twinkeel/twinkeel/deltas"
+	"github.com/twinkeel/twinkeel/deltas/coder"
+	"github.com/twinkeel/twinkeel/deltas/predict"
 	"github.com/twinkeel/twinkeel/release"
 )
 
@@ -28,6 +30,10 @@ type Decoder struct {
 	ranges     []byte
 	dictionary []byte
 	data       []byte
+	modes      []byte
+	difference []byte
+	moves      []predict.Move
+	patcher    patcher
 }
 
 // Decode writes to w the plan that payload, of segment s, stands for. base is the old
@@ -57,12 +63,15 @@ func (d *Decoder) decode(payload []byte, s deltas.Segment, base io.ReaderAt, w i
 	if err != nil {
 		return err
 	}
+	if err := d.patch(&streams, ops, s, base); err != nil {
+		return err
+	}
 	if d.plan == nil {
 		d.plan = deltas.NewPlanWriter(w)
 	} else {
 		d.plan.Reset(w)
 	}
-	return d.writePlan(deltas.NewInstructions(ops, s.Length), data, base != nil)
+	return d.writePlan(deltas.NewInstructions(ops, s.Length), s.Offset, data, base != nil)
 }
 
 // parse verifies payload and finds its streams.
@@ -76,7 +85,7 @@ func parse(payload []byte, s deltas.Segment) (deltas.Streams, error) {
 	return deltas.ParsePayload(payload)
 }
 
-func (d *Decoder) writePlan(list *deltas.Instructions, data []byte, hasBase bool) error {
+func (d *Decoder) writePlan(list *deltas.Instructions, at int64, data []byte, hasBase bool) error {
 	for {
 		in, ok, err := list.Next()
 		if err != nil {
@@ -99,13 +108,19 @@ func (d *Decoder) writePlan(list *deltas.Instructions, data []byte, hasBase bool
 			}
 			err = d.plan.Data(data[:in.Length])
 			data = data[in.Length:]
+		case deltas.OpDiff:
+			err = d.patcher.run(d.plan, in.Offset, at, in.Length)
 		}
+		at += in.Length
 		if err != nil {
 			return err
 		}
 	}
 	if len(data) > 0 {
 		return fmt.Errorf("%d bytes of the data stream are not used", len(data))
+	}
+	if err := d.patcher.end(); err != nil {
+		return err
 	}
 	return d.plan.Flush()
 }
@@ -146,6 +161,12 @@ func (d *Decoder) stream(s deltas.Stream, buf *[]byte) ([]byte, error) {
 	switch s.Codec {
 	case deltas.CodecRaw:
 		return s.Body, nil
+	case deltas.CodecAdaptive:
+		out, err := coder.Decode(Kind(s.ID), s.Body, s.Size)
+		if err != nil {
+			return nil, fmt.Errorf("stream %d: %w", s.ID, err)
+		}
+		return out, nil
 	case deltas.CodecZstdDictionary:
 		if len(d.dictionary) == 0 {
 			return nil, fmt.Errorf("stream %d: is coded with a dictionary that is not there", s.ID)
@@ -172,6 +193,19 @@ func (d *Decoder) stream(s deltas.Stream, buf *[]byte) ([]byte, error) {
 		return nil, fmt.Errorf("stream %d: got %d bytes, want %d", s.ID, len(out), s.Size)
 	}
 	return out, nil
+}
+
+// Kind returns how CodecAdaptive models a stream.
+func Kind(id deltas.StreamID) coder.Kind {
+	switch id {
+	case deltas.StreamModes:
+		return coder.Modes
+	case deltas.StreamDifference:
+		return coder.Difference
+	case deltas.StreamData:
+		return coder.Literals
+	}
+	return coder.Control
 }
 
 // reset makes d.zstd ready for a frame with or without the dictionary.

@@ -10,6 +10,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/twinkeel/twinkeel/deltas"
+	"github.com/twinkeel/twinkeel/deltas/coder"
+	"github.com/twinkeel/twinkeel/deltas/predict"
 	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/release"
 )
@@ -91,6 +93,24 @@ func TestDecodedPayloadIsTheSegment(t *testing.T) {
 	}
 }
 
+func TestDifferenceIsAddedToTheBase(t *testing.T) {
+	base := testBase()
+	list := ops(deltas.Instruction{Op: deltas.OpDiff, Offset: 77, Length: 300}, deltas.Instruction{Op: deltas.OpDiff, Offset: 1000, Length: 400})
+	modes := []byte{0, 1, 0} // bytes 256 to 511 are as they were
+	difference := make([]byte, 256+188)
+	difference[3], difference[256] = 200, 1
+	want := append(bytes.Clone(base[77:377]), base[1000:1400]...)
+	want[3] += 200
+	want[512]++
+	var d Decoder
+	for range 2 {
+		got, err := run(&d, payload(raw(deltas.StreamOps, list), raw(deltas.StreamModes, modes), raw(deltas.StreamDifference, difference)), 700, base)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("the segment differs (%v)", err)
+		}
+	}
+}
+
 func TestDictionaryIsUsed(t *testing.T) {
 	base := testBase()
 	ranges := deltas.AppendRanges(nil, []deltas.Range{{Offset: 4096, Length: 8192}})
@@ -134,6 +154,9 @@ func TestHostilePayloadIsRefused(t *testing.T) {
 	base := testBase()
 	zero := func(n int64) []byte { return ops(deltas.Instruction{Op: deltas.OpZero, Length: n}) }
 	data := func(n int64) []byte { return ops(deltas.Instruction{Op: deltas.OpData, Length: n}) }
+	diff := func(offset, n int64) []byte {
+		return ops(deltas.Instruction{Op: deltas.OpDiff, Offset: offset, Length: n})
+	}
 	bomb := compressed(t, deltas.StreamData, make([]byte, 16<<20), nil)
 	lying := bomb
 	lying.Size = 100
@@ -163,9 +186,9 @@ func TestHostilePayloadIsRefused(t *testing.T) {
 	}{
 		{"empty", 1, nil, "truncated"},
 		{"no streams", 1, []byte{0}, "no instructions"},
-		{"too many streams", 1, []byte{4}, "at most 3"},
-		{"unknown stream", 1, []byte{1, 3, 0, 1, 1, 0}, "at most 2"},
-		{"unknown codec", 1, []byte{1, 0, 3, 1, 1, 0}, "at most 2"},
+		{"too many streams", 1, []byte{6}, "at most 5"},
+		{"unknown stream", 1, []byte{1, 5, 0, 1, 1, 0}, "at most 4"},
+		{"unknown codec", 1, []byte{1, 0, 4, 1, 1, 0}, "at most 3"},
 		{"streams out of order", 100, payload(raw(deltas.StreamData, make([]byte, 100)), raw(deltas.StreamOps, data(100))), "out of order"},
 		{"stream twice", 1, payload(raw(deltas.StreamOps, zero(1)), raw(deltas.StreamOps, zero(1))), "out of order"},
 		{"raw stream of two sizes", 1, []byte{1, 0, 0, 2, 1, 0}, "cannot be"},
@@ -190,9 +213,18 @@ func TestHostilePayloadIsRefused(t *testing.T) {
 		{"instructions too short", 11, payload(raw(deltas.StreamOps, zero(10))), "truncated"},
 		{"instructions behind the end", 10, payload(raw(deltas.StreamOps, append(zero(10), zero(1)...))), "behind the last"},
 		{"instruction without progress", 10, payload(raw(deltas.StreamOps, append(zero(0), zero(10)...))), "0 bytes"},
-		{"unknown instruction", 10, payload(raw(deltas.StreamOps, []byte{3, 10})), "unknown"},
+		{"unknown instruction", 10, payload(raw(deltas.StreamOps, []byte{4, 10})), "unknown"},
 		{"copy before the base", 10, payload(raw(deltas.StreamOps, []byte{1, 1, 10})), "offset"},
 		{"copy beyond all images", 10, payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpCopy, Offset: release.MaxImageSize + 1, Length: 10}))), "offset"},
+		{"difference without modes", 10, payload(raw(deltas.StreamOps, diff(0, 10))), "without modes"},
+		{"difference missing", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{0})), "difference stream"},
+		{"unknown mode", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{2*predict.Modes + 1})), "mode 6 is unknown"},
+		{"modes left over", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{1, 1})), "not used"},
+		{"difference left over", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{1}), raw(deltas.StreamDifference, []byte{1})), "not used"},
+		{"difference beyond the base", 10, payload(raw(deltas.StreamOps, diff(4*verity.BlockSize-9, 10)), raw(deltas.StreamModes, []byte{1})), "read base"},
+		{"difference of 9 MiB", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{1}), compressed(t, deltas.StreamDifference, make([]byte, 9<<20), nil)), "number"},
+		{"adaptive code cut", 100, payload(raw(deltas.StreamOps, data(100)), deltas.Stream{ID: deltas.StreamData, Codec: deltas.CodecAdaptive, Size: 100, Body: []byte{1}}), "stream 2"},
+		{"adaptive bomb", 100, payload(raw(deltas.StreamOps, data(100)), deltas.Stream{ID: deltas.StreamDifference, Codec: deltas.CodecAdaptive, Size: deltas.MaxDifference, Body: []byte{1, 2, 3, 4, 5, 6}}), "stream"},
 		{"copy beyond the base", 10, payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpCopy, Offset: 4*verity.BlockSize - 9, Length: 10}))), "base has"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -206,6 +238,7 @@ func TestHostilePayloadIsRefused(t *testing.T) {
 		})
 	}
 	for name, p := range map[string][]byte{
+		"difference": payload(raw(deltas.StreamOps, diff(0, 100)), raw(deltas.StreamModes, []byte{1})),
 		"copy":       payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpCopy, Length: 100}))),
 		"dictionary": payload(raw(deltas.StreamOps, data(100)), ranges(deltas.Range{Length: 100}), dictionary),
 	} {
@@ -240,6 +273,13 @@ func FuzzDecode(f *testing.F) {
 	f.Add(payload(raw(deltas.StreamOps, list), raw(deltas.StreamData, base[:100])), uint32(150))
 	f.Add(payload(compressed(f, deltas.StreamOps, list, nil), compressed(f, deltas.StreamData, base[:100], nil)), uint32(150))
 	f.Add(payload(raw(deltas.StreamOps, list), raw(deltas.StreamDictionary, ranges), compressed(f, deltas.StreamData, base[50:150], base[:4096])), uint32(150))
+	changed := ops(deltas.Instruction{Op: deltas.OpDiff, Offset: 100, Length: 50}, deltas.Instruction{Op: deltas.OpDiff, Offset: 300, Length: 1000})
+	for mode := range byte(predict.Modes) {
+		modes := bytes.Repeat([]byte{2 * mode}, 5)
+		f.Add(payload(raw(deltas.StreamOps, changed), raw(deltas.StreamModes, modes), raw(deltas.StreamDifference, base[:1050])), uint32(1049))
+		adaptive := deltas.Stream{ID: deltas.StreamDifference, Codec: deltas.CodecAdaptive, Size: 1050, Body: coder.Encode(coder.Difference, base[:1050])}
+		f.Add(payload(raw(deltas.StreamOps, changed), raw(deltas.StreamModes, modes), adaptive), uint32(1049))
+	}
 	var d Decoder
 	f.Fuzz(func(t *testing.T, p []byte, length uint32) {
 		n := int64(length%(1<<20)) + 1
@@ -248,8 +288,8 @@ func FuzzDecode(f *testing.F) {
 		if err == nil && int64(len(got)) != n {
 			t.Fatalf("got %d bytes, want %d", len(got), n)
 		}
-		if sum, err := d.Summarize(p, segment(p, n)); err == nil && sum.Zero+sum.Copy+sum.Data != n {
-			t.Fatalf("summary of %d bytes, want %d", sum.Zero+sum.Copy+sum.Data, n)
+		if sum, err := d.Summarize(p, segment(p, n)); err == nil && sum.Zero+sum.Copy+sum.Data+sum.Diff != n {
+			t.Fatalf("summary of %d bytes, want %d", sum.Zero+sum.Copy+sum.Data+sum.Diff, n)
 		}
 	})
 }

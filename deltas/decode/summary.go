@@ -10,9 +10,11 @@ import (
 // they cost.
 type Summary struct {
 	Zero, Copy, Data int64 // bytes of target
+	Diff             int64 // bytes of target that are bytes of the base, changed
 	Instructions     int
 	Dictionary       int64 // bytes of base that Data is decoded with
 	DataPayload      int64 // bytes of payload that Data takes
+	DiffPayload      int64 // bytes of payload that Diff takes, without its instructions
 }
 
 // Add adds o to s.
@@ -20,6 +22,8 @@ func (s *Summary) Add(o Summary) {
 	s.Zero += o.Zero
 	s.Copy += o.Copy
 	s.Data += o.Data
+	s.Diff += o.Diff
+	s.DiffPayload += o.DiffPayload
 	s.Instructions += o.Instructions
 	s.Dictionary += o.Dictionary
 	s.DataPayload += o.DataPayload
@@ -59,6 +63,7 @@ func (d *Decoder) summarize(payload []byte, s deltas.Segment) (sum Summary, err 
 		}
 	}
 	sum.DataPayload = int64(len(streams[deltas.StreamData].Body))
+	sum.DiffPayload = int64(len(streams[deltas.StreamModes].Body) + len(streams[deltas.StreamDifference].Body))
 	for list := deltas.NewInstructions(ops, s.Length); ; sum.Instructions++ {
 		in, ok, err := list.Next()
 		if err != nil || !ok {
@@ -71,6 +76,8 @@ func (d *Decoder) summarize(payload []byte, s deltas.Segment) (sum Summary, err 
 			sum.Copy += in.Length
 		case deltas.OpData:
 			sum.Data += in.Length
+		case deltas.OpDiff:
+			sum.Diff += in.Length
 		}
 	}
 }

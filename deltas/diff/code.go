@@ -7,6 +7,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/twinkeel/twinkeel/deltas"
+	adaptive "github.com/twinkeel/twinkeel/deltas/coder"
+	"github.com/twinkeel/twinkeel/deltas/decode"
 	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/release"
 )
@@ -28,7 +30,7 @@ func (c *creator) code(ctx context.Context) error {
 	close(spooled[0])
 	return parallel(ctx, c.threads, len(extents), func(ctx context.Context, worker, i int) error {
 		if coders[worker] == nil {
-			coders[worker] = &coder{}
+			coders[worker] = &coder{delta: c.hasOld, differ: differ{old: c.old, new: c.new}}
 		}
 		e := extents[i]
 		payload, err := c.payload(coders[worker], e)
@@ -80,6 +82,9 @@ func (c *creator) payload(k *coder, e extent) ([]byte, error) {
 			return nil, fmt.Errorf("old: %w", err)
 		}
 	}
+	if err := k.differ.run(list, e.start); err != nil {
+		return nil, err
+	}
 	return k.encode(list, ranges)
 }
 
@@ -89,6 +94,8 @@ type coder struct {
 	small          *zstd.Encoder // for everything but data
 	plain          *zstd.Encoder
 	withDictionary *zstd.Encoder
+	delta          bool // rather than a full image
+	differ         differ
 	data           []byte
 	dictionary     []byte
 	payload        []byte
@@ -99,16 +106,25 @@ func (k *coder) encode(list []deltas.Instruction, ranges []deltas.Range) ([]byte
 	if err := k.needSmall(); err != nil {
 		return nil, err
 	}
-	streams := []deltas.Stream{stream(deltas.StreamOps, deltas.CodecZstd, deltas.AppendInstructions(nil, list), k.small)}
+	streams := []deltas.Stream{k.stream(deltas.StreamOps, deltas.CodecZstd, deltas.AppendInstructions(nil, list), k.small)}
 	if len(k.data) > 0 {
 		data, err := k.dataStream()
 		if err != nil {
 			return nil, err
 		}
 		if data.Codec == deltas.CodecZstdDictionary {
-			streams = append(streams, stream(deltas.StreamDictionary, deltas.CodecZstd, deltas.AppendRanges(nil, ranges), k.small))
+			streams = append(streams, k.stream(deltas.StreamDictionary, deltas.CodecZstd, deltas.AppendRanges(nil, ranges), k.small))
 		}
 		streams = append(streams, data)
+	}
+	if len(k.differ.modes) > 0 {
+		streams = append(streams, k.stream(deltas.StreamModes, deltas.CodecZstd, k.differ.modes, k.small))
+		if err := k.needPlain(); err != nil {
+			return nil, err
+		}
+		if len(k.differ.difference) > 0 {
+			streams = append(streams, k.stream(deltas.StreamDifference, deltas.CodecZstd, k.differ.difference, k.plain))
+		}
 	}
 	k.payload = deltas.AppendPayload(k.payload[:0], streams)
 	return k.payload, nil
@@ -117,20 +133,26 @@ func (k *coder) encode(list []deltas.Instruction, ranges []deltas.Range) ([]byte
 func (k *coder) dataStream() (deltas.Stream, error) {
 	if len(k.dictionary) > 0 {
 		err := k.needDictionary()
-		return stream(deltas.StreamData, deltas.CodecZstdDictionary, k.data, k.withDictionary), err
+		return k.stream(deltas.StreamData, deltas.CodecZstdDictionary, k.data, k.withDictionary), err
 	}
 	err := k.needPlain()
-	return stream(deltas.StreamData, deltas.CodecZstd, k.data, k.plain), err
+	return k.stream(deltas.StreamData, deltas.CodecZstd, k.data, k.plain), err
 }
 
 // stream codes b, or leaves it as it is if coding gains nothing.
-func stream(id deltas.StreamID, codec deltas.Codec, b []byte, encoder *zstd.Encoder) deltas.Stream {
+//
+// The adaptive code of a full image's data would take a host a minute for what zstd does
+// in a second; of a delta there is so little that the bytes matter more.
+func (k *coder) stream(id deltas.StreamID, codec deltas.Codec, b []byte, encoder *zstd.Encoder) deltas.Stream {
 	s := deltas.Stream{ID: id, Codec: deltas.CodecRaw, Size: len(b), Body: b}
-	if encoder == nil {
-		return s
-	}
 	if coded := encoder.EncodeAll(b, nil); len(coded) < len(b) {
 		s.Codec, s.Body = codec, coded
+	}
+	if !k.delta {
+		return s
+	}
+	if coded := adaptive.Encode(decode.Kind(id), b); len(coded) < len(s.Body)-len(s.Body)/64 {
+		s.Codec, s.Body = deltas.CodecAdaptive, coded
 	}
 	return s
 }

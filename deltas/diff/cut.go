@@ -31,27 +31,31 @@ func (c *creator) cut() []extent {
 	}
 	var list []extent
 	var e extent
-	var data int64
+	var data, diff int64
 	ops, next := 0, 0 // next is the first piece that ends behind e.end
 	for at := int64(0); at < c.new.size; {
 		end := min(at+verity.NodeSpan, c.new.size)
 		first := next
-		spanData, spanOps := end-at, 1
+		spanData, spanOps, spanDiff := end-at, 1, int64(0)
 		for ; next < len(c.pieces) && c.pieces[next].start < end; next++ {
 			p := c.pieces[next]
 			spanData -= min(p.end(), end) - max(p.start, at)
+			if p.op == deltas.OpDiff {
+				spanDiff += min(p.end(), end) - max(p.start, at)
+			}
 			spanOps += 2 // the piece, and DATA behind it
 			if p.end() > end {
 				break
 			}
 		}
-		full := data+spanData > maxData || ops+spanOps > deltas.MaxOps || end-e.start > maxLength
+		full := data+spanData > maxData || diff+spanDiff > deltas.MaxDifference || ops+spanOps > deltas.MaxOps || end-e.start > maxLength
 		if at > e.start && full {
 			list = append(list, e)
 			e = extent{start: at, first: first}
-			data, ops = 0, 0
+			data, diff, ops = 0, 0, 0
 		}
 		data += spanData
+		diff += spanDiff
 		ops += spanOps
 		e.end = end
 		at = end
@@ -72,7 +76,7 @@ func (c *creator) instructions(e extent) []deltas.Instruction {
 			at = p.start
 		}
 		in := deltas.Instruction{Op: p.op, Length: min(p.end(), e.end) - at}
-		if p.op == deltas.OpCopy {
+		if p.op.FromBase() {
 			in.Offset = p.from + at - p.start
 		}
 		list = append(list, in)
@@ -94,7 +98,7 @@ func (c *creator) dictionary(e extent) []deltas.Range {
 	at := e.start
 	last := -1 // the last COPY before at
 	for i := e.first - 1; i >= 0 && last < 0; i-- {
-		if c.pieces[i].op == deltas.OpCopy {
+		if c.pieces[i].op.FromBase() {
 			last = i
 		}
 	}
@@ -106,7 +110,7 @@ func (c *creator) dictionary(e extent) []deltas.Range {
 		if start-at >= minGap {
 			gaps = append(gaps, c.gap(last, i, at, start))
 		}
-		if i < len(c.pieces) && c.pieces[i].op == deltas.OpCopy {
+		if i < len(c.pieces) && c.pieces[i].op.FromBase() {
 			last = i
 		}
 		at = max(at, end)
@@ -147,7 +151,7 @@ type gap struct {
 // before, or -1, and the first COPY from piece after on, if any. The ends of the images
 // are neighbours like any other.
 func (c *creator) gap(before, after int, start, end int64) gap {
-	for after < len(c.pieces) && c.pieces[after].op != deltas.OpCopy {
+	for after < len(c.pieces) && !c.pieces[after].op.FromBase() {
 		after++
 	}
 	g := gap{length: end - start, before: 0, after: c.old.size}

@@ -49,7 +49,7 @@ func Create(ctx context.Context, old, new *Source, out io.Writer, o Options) (Re
 	if err != nil {
 		return Result{}, fmt.Errorf("create container: %w", err)
 	}
-	for _, step := range []func(context.Context) error{c.scanOld, c.scanNew, c.code} {
+	for _, step := range []func(context.Context) error{c.scanOld, c.scanNew, c.alignGaps, c.code} {
 		if err := step(ctx); err != nil {
 			return Result{}, fmt.Errorf("create container: %w", err)
 		}
@@ -97,17 +97,18 @@ func (i image) read(b []byte, offset int64) error {
 
 // creator is one run of Create.
 type creator struct {
-	old      image
-	hasOld   bool
-	new      image
-	threads  int
-	spool    Spool
-	progress *progress
-	index    *index  // of old, or nil
-	pieces   []piece // of new, by offset
-	nodes    []release.Digest
-	head     deltas.Head
-	payloads int64 // bytes in spool
+	old                      image
+	hasOld                   bool
+	new                      image
+	threads                  int
+	spool                    Spool
+	progress                 *progress
+	index                    *index  // of old, or nil
+	oldPrograms, newPrograms []int64 // where blocks begin that begin a program
+	pieces                   []piece // of new, by offset
+	nodes                    []release.Digest
+	head                     deltas.Head
+	payloads                 int64 // bytes in spool
 }
 
 func newCreator(old, new *Source, o Options) (*creator, error) {

@@ -2,6 +2,7 @@ package diff
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -48,9 +49,33 @@ func goldens() map[string][2]*Source {
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 	old := join(lines(0, 600), noise(1, 9000), make([]byte, 6000), noise(2, 5000))
 	changed := join([]byte("inserted"), lines(0, 300), lines(310, 600), noise(1, 9000), make([]byte, 12000), noise(2, 5000), noise(3, 500))
+	calls := func(moved int) []byte { // code of 400 calls, of which some moved
+		var b []byte
+		for i := range 400 {
+			b = append(b, 0x55, 0x48, byte(i), byte(i>>3), 0xe8)
+			target := (i*37)%400*13 + 1
+			at := i * 13
+			if i >= 200 {
+				at += moved
+			}
+			if (i*37)%400 >= 200 {
+				target += moved
+			}
+			b = binary.LittleEndian.AppendUint32(b, uint32(target-at-9))
+			b = append(b, 0x48, 0x89, byte(i*7), 0xc3)
+			if i == 199 {
+				b = append(b, make([]byte, moved)...)
+			}
+		}
+		for i := range 300 {
+			b = binary.LittleEndian.AppendUint64(b, uint64(0x400000+i*52+moved))
+		}
+		return b
+	}
 	salt := release.Salt(bytes.Repeat([]byte{0x5a}, 32))
 	return map[string][2]*Source{
 		"delta":           {source(old, salt), source(changed, release.Salt{1, 2, 3, 4})},
+		"program":         {source(calls(0), nil), source(calls(24), nil)},
 		"same":            {source(old, nil), source(old, nil)},
 		"nothing-left":    {source(old, nil), source(nil, nil)},
 		"from-nothing":    {source(nil, nil), source(old, nil)},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/twinkeel/twinkeel/deltas"
 	"github.com/twinkeel/twinkeel/internal/verity"
@@ -38,6 +39,7 @@ func (c *creator) scanOld(ctx context.Context) error {
 	tree := verity.NewBuilder(c.old.size, c.old.salt)
 	nodes := make([]release.Digest, spans)
 	buffers := make([][]byte, c.threads)
+	programs := make([][]int64, spans)
 	err := parallel(ctx, c.threads, spans, func(_ context.Context, worker, i int) error {
 		if buffers[worker] == nil {
 			buffers[worker] = make([]byte, verity.NodeSpan)
@@ -50,6 +52,9 @@ func (c *creator) scanOld(ctx context.Context) error {
 		first := i * (verity.NodeSpan / blockSize)
 		for j := 0; j < len(span); j += blockSize {
 			hashes[first+j/blockSize] = hashBlock(span[j : j+blockSize])
+			if startsProgram(span[j:]) {
+				programs[i] = append(programs[i], int64(i)*verity.NodeSpan+int64(j))
+			}
 		}
 		c.progress.add(int64(len(span)))
 		return nil
@@ -57,6 +62,7 @@ func (c *creator) scanOld(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.oldPrograms = slices.Concat(programs...)
 	for _, n := range nodes {
 		tree.Add(n)
 	}

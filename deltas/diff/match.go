@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/twinkeel/twinkeel/deltas"
 	"github.com/twinkeel/twinkeel/internal/verity"
@@ -19,10 +20,10 @@ const (
 
 // piece is a part of the new image that is not DATA.
 type piece struct {
-	op     deltas.Op // OpZero or OpCopy
+	op     deltas.Op // OpZero, OpCopy or OpDiff
 	start  int64     // in the new image
 	length int64
-	from   int64 // in the old image, of OpCopy
+	from   int64 // in the old image, of OpCopy and OpDiff
 }
 
 func (p piece) end() int64 { return p.start + p.length }
@@ -35,6 +36,7 @@ func (p piece) continues(q piece) bool {
 // scanNew reads the new image: its nodes and root, and its pieces.
 func (c *creator) scanNew(ctx context.Context) error {
 	chunks := make([][]piece, (c.new.size+chunkSize-1)/chunkSize)
+	programs := make([][]int64, len(chunks))
 	matchers := make([]*matcher, c.threads)
 	err := parallel(ctx, c.threads, len(chunks), func(_ context.Context, worker, i int) error {
 		if matchers[worker] == nil {
@@ -50,6 +52,11 @@ func (c *creator) scanNew(ctx context.Context) error {
 			span := m.data[at:min(at+verity.NodeSpan, len(m.data))]
 			_, c.nodes[(m.start+int64(at))/verity.NodeSpan] = verity.HashSpan(c.new.salt, span)
 		}
+		for at := 0; at < len(m.data); at += blockSize {
+			if startsProgram(m.data[at:]) {
+				programs[i] = append(programs[i], m.start+int64(at))
+			}
+		}
 		var err error
 		chunks[i], err = m.match()
 		c.progress.add(int64(len(m.data)))
@@ -58,6 +65,7 @@ func (c *creator) scanNew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.newPrograms = slices.Concat(programs...)
 	tree := verity.NewBuilder(c.new.size, c.new.salt)
 	for _, n := range c.nodes {
 		tree.Add(n)

@@ -1,0 +1,148 @@
+package decode
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/twinkeel/twinkeel/deltas"
+	"github.com/twinkeel/twinkeel/deltas/predict"
+)
+
+// pieceSize is how much of the base is read at once for an OpDiff, in bytes.
+const pieceSize = 64 << 10
+
+// patcher carries out the OpDiff of one segment.
+type patcher struct {
+	predictor  *predict.Predictor
+	base       io.ReaderAt
+	modes      []byte
+	difference []byte
+	block      int64 // of the target, that mode is of; -1 before the first
+	mode       predict.Mode
+	same       bool // whether the block has no difference
+	old, out   []byte
+}
+
+// patch gets d.patcher ready for the streams of a segment.
+func (d *Decoder) patch(streams *deltas.Streams, ops []byte, s deltas.Segment, base io.ReaderAt) error {
+	modes, err := d.stream(streams[deltas.StreamModes], &d.modes)
+	if err != nil {
+		return err
+	}
+	difference, err := d.stream(streams[deltas.StreamDifference], &d.difference)
+	if err != nil {
+		return err
+	}
+	p := &d.patcher
+	*p = patcher{predictor: p.predictor, base: base, modes: modes, difference: difference, block: -1, old: p.old, out: p.out}
+	if len(modes) == 0 {
+		return nil
+	}
+	if base == nil {
+		return errors.New("difference without a base")
+	}
+	if d.moves, err = Moves(d.moves[:0], deltas.NewInstructions(ops, s.Length), s.Offset); err != nil {
+		return err
+	}
+	if p.predictor == nil {
+		p.predictor = predict.New(d.moves)
+		p.old = make([]byte, pieceSize+predict.Overhang)
+		p.out = make([]byte, predict.BlockSize)
+	} else {
+		p.predictor.Reset(d.moves)
+	}
+	return nil
+}
+
+// Moves appends to list what the instructions of a segment, which starts at the offset
+// start of the target, say about where old bytes went. The generator needs it too.
+func Moves(list []predict.Move, in *deltas.Instructions, start int64) ([]predict.Move, error) {
+	for {
+		i, ok, err := in.Next()
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			break
+		}
+		if i.Op.FromBase() {
+			list = append(list, predict.Move{Old: i.Offset, New: start, Length: i.Length})
+		}
+		start += i.Length
+	}
+	predict.SortMoves(list)
+	return list, nil
+}
+
+// run writes the n bytes that an OpDiff makes at the offset new of the target, from the
+// base's from the offset old on.
+func (p *patcher) run(plan *deltas.PlanWriter, old, new, n int64) error {
+	if p.old == nil || p.base == nil {
+		return errors.New("difference without modes or without a base")
+	}
+	if err := plan.Begin(n); err != nil {
+		return err
+	}
+	for n > 0 {
+		size := min(n, pieceSize-new%predict.BlockSize) // so that no block is torn
+		b := p.old[:min(n, size+predict.Overhang)]
+		if m, err := p.base.ReadAt(b, old); m < len(b) {
+			return fmt.Errorf("difference: read base at %d: %w", old+int64(m), err)
+		}
+		for at := int64(0); at < size; {
+			end := min(size, (new+at)/predict.BlockSize*predict.BlockSize+predict.BlockSize-new)
+			if err := p.piece(plan, old+at, new+at, b[at:], int(end-at)); err != nil {
+				return err
+			}
+			at = end
+		}
+		old, new, n = old+size, new+size, n-size
+	}
+	return nil
+}
+
+// piece is the part of an OpDiff, of n bytes, within one block.
+func (p *patcher) piece(plan *deltas.PlanWriter, old, new int64, b []byte, n int) error {
+	if block := new / predict.BlockSize; block != p.block {
+		if err := p.nextBlock(block); err != nil {
+			return err
+		}
+	}
+	out := p.out[:n]
+	p.predictor.Try(p.mode, old, new, b[:min(len(b), n+predict.Overhang)], out)
+	if !p.same {
+		if n > len(p.difference) {
+			return errors.New("difference stream ends early")
+		}
+		for i, d := range p.difference[:n] {
+			out[i] += d
+		}
+		p.difference = p.difference[n:]
+	}
+	p.predictor.Commit(out)
+	_, err := plan.Write(out)
+	return err
+}
+
+func (p *patcher) nextBlock(block int64) error {
+	if len(p.modes) == 0 {
+		return errors.New("modes stream ends early")
+	}
+	p.predictor.EndBlock()
+	p.block = block
+	p.mode, p.same = predict.Mode(p.modes[0]/2), p.modes[0]%2 == 1
+	p.modes = p.modes[1:]
+	if p.mode >= predict.Modes {
+		return fmt.Errorf("mode %d is unknown", p.mode)
+	}
+	return nil
+}
+
+// end reports what is left over.
+func (p *patcher) end() error {
+	if len(p.modes) > 0 || len(p.difference) > 0 {
+		return fmt.Errorf("%d modes and %d bytes of difference are not used", len(p.modes), len(p.difference))
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package diff
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/twinkeel/twinkeel/deltas"
+	"github.com/twinkeel/twinkeel/deltas/predict"
+)
+
+// differ makes the modes and the difference of segments.
+type differ struct {
+	old, new  image
+	predictor *predict.Predictor
+	moves     []predict.Move
+
+	parts      []diffPart // of the block
+	block      int64
+	mode       predict.Mode // of the block before
+	guess      []byte
+	modes      []byte
+	difference []byte
+}
+
+// diffPart is the part of an OpDiff within one block.
+type diffPart struct {
+	old, new int64
+	from     []byte // of the old image, with what hangs over
+	to       []byte // of the new image
+}
+
+// run makes d.modes and d.difference for the instructions list of a segment that begins
+// at the offset at of the new image.
+func (d *differ) run(list []deltas.Instruction, at int64) error {
+	d.modes, d.difference, d.moves = d.modes[:0], d.difference[:0], d.moves[:0]
+	d.parts, d.block, d.mode = d.parts[:0], -1, predict.Raw
+	new, any := at, false
+	for _, in := range list {
+		if in.Op.FromBase() {
+			d.moves = append(d.moves, predict.Move{Old: in.Offset, New: new, Length: in.Length})
+		}
+		any = any || in.Op == deltas.OpDiff
+		new += in.Length
+	}
+	if !any {
+		return nil
+	}
+	predict.SortMoves(d.moves)
+	if d.predictor == nil {
+		d.predictor = predict.New(d.moves)
+		d.guess = make([]byte, predict.BlockSize)
+	} else {
+		d.predictor.Reset(d.moves)
+	}
+	for _, in := range list {
+		if in.Op == deltas.OpDiff {
+			if err := d.add(in, at); err != nil {
+				return err
+			}
+		}
+		at += in.Length
+	}
+	d.flush()
+	return nil
+}
+
+// add takes in the blocks of one instruction.
+func (d *differ) add(in deltas.Instruction, at int64) error {
+	for done := int64(0); done < in.Length; {
+		size := min(in.Length-done, compareSize-(at+done)%predict.BlockSize) // so that no block is torn
+		old := make([]byte, min(in.Length-done, size+predict.Overhang))
+		new := make([]byte, size)
+		if err := d.old.read(old, in.Offset+done); err != nil {
+			return fmt.Errorf("old: %w", err)
+		}
+		if err := d.new.read(new, at+done); err != nil {
+			return fmt.Errorf("new: %w", err)
+		}
+		for i := int64(0); i < size; {
+			start := at + done + i
+			block := start / predict.BlockSize
+			end := min(size, (block+1)*predict.BlockSize-at-done)
+			if block != d.block {
+				d.flush()
+				d.block = block
+			}
+			from := old[i:min(end+predict.Overhang, int64(len(old)))]
+			d.parts = append(d.parts, diffPart{in.Offset + done + i, start, from, new[i:end]})
+			i = end
+		}
+		done += size
+	}
+	return nil
+}
+
+// flush chooses the mode of the block and codes it.
+func (d *differ) flush() {
+	if len(d.parts) == 0 {
+		return
+	}
+	d.mode = d.choose()
+	start, same := len(d.difference), true
+	for _, p := range d.parts {
+		guess := d.guess[:len(p.to)]
+		d.predictor.Try(d.mode, p.old, p.new, p.from, guess)
+		same = same && bytes.Equal(guess, p.to)
+		for i, b := range p.to {
+			d.difference = append(d.difference, b-guess[i])
+		}
+		d.predictor.Commit(p.to)
+	}
+	d.predictor.EndBlock()
+	mode := byte(d.mode) * 2
+	if same {
+		d.difference = d.difference[:start]
+		mode++
+	}
+	d.modes = append(d.modes, mode)
+	d.parts = d.parts[:0]
+}
+
+// choose returns the mode that leaves least to code. The mode of the block before has a
+// start, as staying with it costs nothing.
+func (d *differ) choose() predict.Mode {
+	best := d.mode
+	cost := d.cost(d.mode, 1<<30)
+	if cost == 0 {
+		return best
+	}
+	for m := range predict.Mode(predict.Modes) {
+		if m == d.mode {
+			continue
+		}
+		if c := d.cost(m, cost) + changeCost; c < cost {
+			best, cost = m, c
+		}
+	}
+	return best
+}
+
+// changeCost is what another mode than before costs, in bytes of difference.
+const changeCost = 2
+
+// cost returns about how many bytes the block costs in mode m, or any number of at least
+// limit if they are more.
+func (d *differ) cost(m predict.Mode, limit int) (n int) {
+	for _, p := range d.parts {
+		guess := d.guess[:len(p.to)]
+		d.predictor.Try(m, p.old, p.new, p.from, guess)
+		for i, b := range p.to {
+			if guess[i] != b {
+				n++
+			}
+		}
+		if n >= limit {
+			break
+		}
+	}
+	return n
+}
