@@ -36,7 +36,7 @@ func newByteModel(n int) *byteModel {
 		mask:   uint32(slots - 1),
 		direct: make([]uint16, 1<<16),
 		mixer:  newMixer(256*matchClasses, orders+2),
-		refine: newRefine(1 << 16),
+		refine: newRefine(1 << 12),
 		match:  newMatcher(n),
 	}
 	for i := range m.direct {
@@ -70,6 +70,11 @@ func (m *byteModel) find(context uint32) *[slotBytes]byte {
 
 // code codes a byte whose contexts are set and that follows last.
 func (m *byteModel) code(rc *rangeCoder, value, last byte) byte {
+	if m.match.length >= longMatch {
+		if hit, b := m.match.long(rc, value); hit {
+			return b
+		}
+	}
 	known := 1 // the bits known so far, behind a one
 	direct := (*[256]uint16)(m.direct[int(last)<<8:])
 	for half := range 2 {
@@ -102,7 +107,7 @@ func (m *byteModel) bit(rc *rangeCoder, bit, node, known int, last byte, direct 
 	m.mixer.in[orders+1], class = m.match.predict(known)
 
 	x := m.mixer.mix(class<<8 | known)
-	one := (m.mixer.one + 3*m.refine.apply(x, int(last)<<8|known)) >> 2
+	one := (m.mixer.one + 3*m.refine.apply(x, int(last>>4)<<8|known)) >> 2
 	bit = rc.code(bit, legal(one))
 
 	m.mixer.learn(bit)

@@ -7,6 +7,8 @@ const (
 	matchClasses = 4
 	// matchCap is the length up to which matches are told apart.
 	matchCap = 63
+	// longMatch is from where on one bit says that all of the expected byte is right.
+	longMatch = 28
 	// maxMatchBits bounds the table of positions to 1 MiB.
 	maxMatchBits = 18
 )
@@ -19,6 +21,7 @@ type matcher struct {
 	from   int // where the byte is that is expected next
 	expect int // that byte behind a one; 0 when none is expected any more
 	odds   [2 * (matchCap + 1)]uint16
+	hits   [matchCap + 1]uint16 // by length: whether a byte is what is expected
 	used   *uint16
 }
 
@@ -31,6 +34,7 @@ func newMatcher(n int) matcher {
 	for i := range m.odds {
 		m.odds[i] = 1 << 15
 	}
+	fill(m.hits[:])
 	return m
 }
 
@@ -64,6 +68,20 @@ func (m *matcher) follow(b []byte) {
 	if m.length > 0 {
 		m.expect = int(b[m.from]) | 256
 	}
+}
+
+// long codes whether the next byte is the expected one.
+func (m *matcher) long(rc *rangeCoder, value byte) (bool, byte) {
+	expected := byte(m.expect)
+	hit := 0
+	if value == expected {
+		hit = 1
+	}
+	if codeBit(rc, &m.hits[m.length], hit, 6) == 1 {
+		return true, expected
+	}
+	m.expect, m.length = 0, 0
+	return false, 0
 }
 
 // predict returns a stretched prediction for the bit behind those known, and a class

@@ -85,11 +85,7 @@ func (r *refine) learn(bit int) {
 
 // approach moves a probability by 1/2^rate of its distance towards a bit.
 func approach(p *uint16, bit int, rate uint) {
-	if bit != 0 {
-		*p += (65535 - *p) >> rate
-	} else {
-		*p -= *p >> rate
-	}
+	*p += uint16((int32(-bit)&65535 - int32(*p)) >> rate)
 }
 
 // legal keeps a probability within what the range coder takes.

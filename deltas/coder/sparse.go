@@ -10,7 +10,7 @@ const (
 	flagOrders = 6
 	flagBits   = 14
 	// runFrom is after how many zeros the number of those that follow is coded at once.
-	runFrom = 16
+	runFrom = 32
 	// maxRunBits is how many bits the length of a run may have.
 	maxRunBits = 25
 )
@@ -148,8 +148,8 @@ func (s *sparseModel) isZero(rc *rangeCoder, zero bool) bool {
 	var used [flagOrders]*uint16
 	z := uint64(s.zeros)
 	context := [flagOrders]uint64{
-		z, uint64(s.mask & 0xffff), uint64(s.values&0xff)<<8 | z, uint64(s.values&0xffff)<<8 | z,
-		uint64(s.gaps&0xff)<<8 | z, uint64(s.mask&0xf)<<32 | uint64(s.gaps&0xffff)<<8 | z,
+		uint64(s.gaps&0xffffff)<<8 | z, uint64(s.mask & 0xffff), uint64(s.values&0xff)<<20 | uint64(s.mask&0xff)<<8 | z, uint64(s.values&0xffffff)<<8 | z,
+		uint64(s.groups[1]&0xffff)<<24 | uint64(s.groups[0]&0xffff)<<8 | z, uint64(s.mask&0xf)<<32 | uint64(s.gaps&0xffff)<<8 | z,
 	}
 	for i, c := range context {
 		used[i] = &s.flags[i][hash(c, uint64(i))>>(32-flagBits)]
@@ -163,7 +163,7 @@ func (s *sparseModel) isZero(rc *rangeCoder, zero bool) bool {
 	bit = rc.code(bit, legal(s.mixer.one))
 	s.mixer.learn(bit)
 	for _, p := range used {
-		approach(p, bit, 5)
+		approach(p, bit, 4)
 	}
 	return bit == 1
 }
@@ -171,8 +171,10 @@ func (s *sparseModel) isZero(rc *rangeCoder, zero bool) bool {
 // contexts sets the contexts of a byte that is not zero.
 func (s *sparseModel) contexts(i int) {
 	v, z := uint64(s.values), uint64(s.zeros)
+	at := uint64(min(s.at, 4))
+	group := uint64(s.groups[1]>>(8*at)) & 0xffff
 	s.bytes.context = [orders]uint32{
-		hash(uint64(s.mask&0xfff), 1), hash(v&0xff<<8|uint64(s.mask&0xff), 2), hash(v&0xffff<<8|uint64(s.mask&0xff), 3), hash(v&0xffffff<<16|uint64(s.mask&0xffff), 4),
-		hash(v&0xffffffff<<24|uint64(s.mask)&0xffffff, 5), hash(v&0xff<<24|uint64(s.gaps&0xffff)<<8|z, 6),
+		hash(z<<16|uint64(s.mask&0xffff), 1), hash(v&0xff<<8|z, 2), hash(v&0xffff<<8|z, 3), hash(v&0xffffff<<8|z, 4),
+		hash(uint64(s.mask&0xff), 5), hash(group<<40|uint64(s.groups[0]&0xffff)<<8|at, 6),
 	}
 }
