@@ -8,7 +8,9 @@
 //
 // The nouns: the base is the image that a delta starts from, the target is the image
 // that it makes. A segment is a range of the target with the payload that makes it. Its
-// plan is what the payload decodes to: ZERO, COPY from the base, or DATA.
+// plan is what the payload decodes to: ZERO, COPY from the base, or DATA. A payload also
+// knows DIFF, bytes of the base that changed a little, whose references package predict
+// follows first; in a plan it is DATA.
 //
 // # Order of trust
 //

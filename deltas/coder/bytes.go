@@ -96,28 +96,56 @@ func (m *byteModel) code(rc *rangeCoder, value, last byte) byte {
 	return byte(known)
 }
 
-// bit codes one bit of a byte.
+// bit codes one bit of a byte. Most of the time of a decoder goes by here: the loops over
+// the contexts, and the work of mixer, are written out for that reason.
 func (m *byteModel) bit(rc *rangeCoder, bit, node, known int, last byte, direct *uint16) int {
-	for i := range m.slot {
-		state := m.slot[i][node&15]
-		m.mixer.in[i] = int32(stretchTable[m.odds[i][state]>>4])
-	}
-	m.mixer.in[orders] = int32(stretchTable[*direct>>4])
-	class := 0
-	m.mixer.in[orders+1], class = m.match.predict(known)
+	node &= 15
+	s0, s1, s2, s3, s4, s5 := &m.slot[0][node], &m.slot[1][node], &m.slot[2][node], &m.slot[3][node], &m.slot[4][node], &m.slot[5][node]
+	p0 := &m.odds[0][*s0]
+	p1 := &m.odds[1][*s1]
+	p2 := &m.odds[2][*s2]
+	p3 := &m.odds[3][*s3]
+	p4 := &m.odds[4][*s4]
+	p5 := &m.odds[5][*s5]
+	x0 := int32(stretchTable[*p0>>4])
+	x1 := int32(stretchTable[*p1>>4])
+	x2 := int32(stretchTable[*p2>>4])
+	x3 := int32(stretchTable[*p3>>4])
+	x4 := int32(stretchTable[*p4>>4])
+	x5 := int32(stretchTable[*p5>>4])
+	x6 := int32(stretchTable[*direct>>4])
+	x7, class := m.match.predict(known)
 
-	x := m.mixer.mix(class<<8 | known)
-	one := (m.mixer.one + 3*m.refine.apply(x, int(last>>4)<<8|known)) >> 2
-	bit = rc.code(bit, legal(one))
+	w := &m.mixer.sets[class<<8|known]
+	sum := int64(x0)*int64(w[0]) + int64(x1)*int64(w[1]) + int64(x2)*int64(w[2]) + int64(x3)*int64(w[3]) + int64(x4)*int64(w[4]) + int64(x5)*int64(w[5]) + int64(x6)*int64(w[6]) + int64(x7)*int64(w[7])
+	x := limit(sum >> 16)
+	mixed := int32(squashTable[x+stretchLimit+1])
+	bit = rc.code(bit, legal((uint32(mixed)+3*m.refine.apply(x, int(last>>4)<<8|known))>>2))
 
-	m.mixer.learn(bit)
+	off := int32(bit)<<16 - mixed
+	w[0] += (x0*off + learnHalf) >> learnShift
+	w[1] += (x1*off + learnHalf) >> learnShift
+	w[2] += (x2*off + learnHalf) >> learnShift
+	w[3] += (x3*off + learnHalf) >> learnShift
+	w[4] += (x4*off + learnHalf) >> learnShift
+	w[5] += (x5*off + learnHalf) >> learnShift
+	w[6] += (x6*off + learnHalf) >> learnShift
+	w[7] += (x7*off + learnHalf) >> learnShift
 	m.refine.learn(bit)
 	m.match.learn(bit)
 	approach(direct, bit, 4)
-	for i := range m.slot {
-		state := &m.slot[i][node&15]
-		approach(&m.odds[i][*state], bit, 7)
-		*state = stateNext[*state][bit]
-	}
+	approach(p0, bit, 7)
+	approach(p1, bit, 7)
+	approach(p2, bit, 7)
+	approach(p3, bit, 7)
+	approach(p4, bit, 7)
+	approach(p5, bit, 7)
+	y := bit & 1
+	*s0 = stateNext[*s0][y]
+	*s1 = stateNext[*s1][y]
+	*s2 = stateNext[*s2][y]
+	*s3 = stateNext[*s3][y]
+	*s4 = stateNext[*s4][y]
+	*s5 = stateNext[*s5][y]
 	return bit
 }

@@ -7,6 +7,7 @@ const (
 	weightOne = 1 << 16
 	// learnShift slows down how fast weights follow errors.
 	learnShift = 15
+	learnHalf  = 1 << (learnShift - 1)
 )
 
 // weights of a mixer, one per prediction.
@@ -38,7 +39,7 @@ func (m *mixer) mix(set int) int32 {
 	for i, w := range m.set {
 		sum += int64(w) * int64(m.in[i])
 	}
-	x := int32(min(max(sum>>16, -stretchLimit), stretchLimit))
+	x := limit(sum >> 16)
 	m.one = uint32(squashTable[x+stretchLimit+1])
 	return x
 }
@@ -47,7 +48,7 @@ func (m *mixer) mix(set int) int32 {
 func (m *mixer) learn(bit int) {
 	off := (int32(bit)<<16 - int32(m.one)) // error, in 1/65536
 	for i, x := range m.in {
-		m.set[i] += (x*off + 1<<(learnShift-1)) >> learnShift
+		m.set[i] += (x*off + learnHalf) >> learnShift
 	}
 }
 
@@ -90,3 +91,5 @@ func approach(p *uint16, bit int, rate uint) {
 
 // legal keeps a probability within what the range coder takes.
 func legal(one uint32) uint32 { return min(max(one, 16), 65520) }
+
+func limit(x int64) int32 { return int32(min(max(x, -stretchLimit), stretchLimit)) }

@@ -7,6 +7,7 @@
 // fails the comparison with the segment's target digest.
 //
 // A payload is verified against its digest before anything else looks at it. Memory is
-// bounded by the limits of package deltas: one dictionary, one data stream and the
-// instructions, at most 10 MiB beside the payload itself.
+// bounded by the limits of package deltas: one dictionary, one data stream, one difference
+// stream, the instructions and what they say of moves, at most 25 MiB beside the payload
+// itself, and what a coder takes.
 package decode
