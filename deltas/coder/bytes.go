@@ -26,7 +26,9 @@ type byteModel struct {
 	refine  refine
 }
 
-func newByteModel(n int) *byteModel {
+// newByteModel returns a model for a stream of n bytes, of which matches are looked for
+// among the first matched.
+func newByteModel(n, matched int) *byteModel {
 	slots := minSlots
 	for slots < maxSlots && slots < 4*n {
 		slots *= 2
@@ -37,11 +39,9 @@ func newByteModel(n int) *byteModel {
 		direct: make([]uint16, 1<<16),
 		mixer:  newMixer(256*matchClasses, orders+2),
 		refine: newRefine(1 << 12),
-		match:  newMatcher(n),
+		match:  newMatcher(matched),
 	}
-	for i := range m.direct {
-		m.direct[i] = 1 << 15
-	}
+	fill(m.direct)
 	for i := range m.odds {
 		m.odds[i] = stateOdds
 	}

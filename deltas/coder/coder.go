@@ -69,24 +69,23 @@ func Decode(kind Kind, b []byte, n int) ([]byte, error) {
 
 // run encodes b, or decodes as many bytes into it.
 func run(rc *rangeCoder, kind Kind, b []byte) error {
-	m := newByteModel(len(b))
 	if kind == Difference {
-		return newSparseModel(m).run(rc, b)
+		return newSparseModel(len(b)).run(rc, b)
 	}
-	contexts := kindContexts[kind]
-	var rows rowModel
+	m := newByteModel(len(b), len(b))
+	var history contexts = &rows{}
+	if kind == Control {
+		history = &numbers{}
+	}
+	last := byte(0)
 	for i := range b {
 		if rc.cut {
 			return errCut
 		}
-		contexts(&rows, &m.context, b[:i])
-		last := byte(0)
-		if i > 0 {
-			last = b[i-1]
-		}
-		b[i] = m.code(rc, b[i], last)
+		history.set(&m.context, b[:i])
+		last = m.code(rc, b[i], last)
+		b[i] = last
 		m.match.follow(b[:i+1])
-		rows.follow(b[:i+1])
 	}
 	return nil
 }

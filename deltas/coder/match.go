@@ -1,5 +1,7 @@
 package coder
 
+import "math/bits"
+
 const (
 	// matchLength is how many equal bytes make the matcher look at what followed them.
 	matchLength = 6
@@ -9,7 +11,8 @@ const (
 	matchCap = 63
 	// longMatch is from where on one bit says that all of the expected byte is right.
 	longMatch = 28
-	// maxMatchBits bounds the table of positions to 1 MiB.
+	// minMatchBits and maxMatchBits bound the table of positions: at most 1 MiB.
+	minMatchBits = 8
 	maxMatchBits = 18
 )
 
@@ -26,14 +29,12 @@ type matcher struct {
 }
 
 func newMatcher(n int) matcher {
-	bits := uint(8)
-	for bits < maxMatchBits && 1<<bits < n {
-		bits++
+	size := uint(minMatchBits)
+	for size < maxMatchBits && 1<<size < n {
+		size++
 	}
-	m := matcher{recent: make([]uint32, 1<<bits), shift: 32 - bits}
-	for i := range m.odds {
-		m.odds[i] = 1 << 15
-	}
+	m := matcher{recent: make([]uint32, 1<<size), shift: 32 - size}
+	fill(m.odds[:])
 	fill(m.hits[:])
 	return m
 }
@@ -91,16 +92,12 @@ func (m *matcher) predict(known int) (x int32, class int) {
 	if m.expect == 0 {
 		return 0, 0
 	}
-	rest := m.expect
-	free := 0
-	for k := known; k < 256; k <<= 1 {
-		free++
-	}
-	if rest>>free != known {
+	left := 9 - bits.Len(uint(known))
+	if m.expect>>left != known {
 		m.expect, m.length = 0, 0
 		return 0, 0
 	}
-	bit := rest >> (free - 1) & 1
+	bit := m.expect >> (left - 1) & 1
 	m.used = &m.odds[m.length<<1|bit]
 	class = 1
 	if m.length >= 16 {
@@ -112,6 +109,7 @@ func (m *matcher) predict(known int) (x int32, class int) {
 	return int32(stretchTable[*m.used>>4]), class
 }
 
+// learn notes whether a prediction was right, now that the bit is known.
 func (m *matcher) learn(bit int) {
 	if m.used != nil {
 		approach(m.used, bit, 6)

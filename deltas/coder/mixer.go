@@ -32,21 +32,19 @@ func newMixer(sets, inputs int) mixer {
 	return m
 }
 
-// mix returns the stretched mix of the predictions, by the weights numbered set.
-func (m *mixer) mix(set int) int32 {
+// mix sets the probability that the predictions make, by the weights numbered set.
+func (m *mixer) mix(set int) {
 	m.set = &m.sets[set]
 	var sum int64
 	for i, w := range m.set {
 		sum += int64(w) * int64(m.in[i])
 	}
-	x := limit(sum >> 16)
-	m.one = uint32(squashTable[x+stretchLimit+1])
-	return x
+	m.one = uint32(squashTable[limit(sum>>16)+stretchLimit+1])
 }
 
 // learn moves the weights, now that the bit is known.
 func (m *mixer) learn(bit int) {
-	off := (int32(bit)<<16 - int32(m.one)) // error, in 1/65536
+	off := int32(bit)<<16 - int32(m.one) // error, in 1/65536
 	for i, x := range m.in {
 		m.set[i] += (x*off + learnHalf) >> learnShift
 	}
@@ -84,6 +82,20 @@ func (r *refine) learn(bit int) {
 	approach(&r.curves[r.at], bit, 6)
 }
 
+// fill makes all of p one half.
+func fill(p []uint16) {
+	for i := range p {
+		p[i] = 1 << (probabilityBits - 1)
+	}
+}
+
+// codeBit codes a bit with a probability that learns from it alone.
+func codeBit(rc *rangeCoder, p *uint16, bit int, rate uint) int {
+	bit = rc.code(bit, legal(uint32(*p)))
+	approach(p, bit, rate)
+	return bit
+}
+
 // approach moves a probability by 1/2^rate of its distance towards a bit.
 func approach(p *uint16, bit int, rate uint) {
 	*p += uint16((int32(-bit)&65535 - int32(*p)) >> rate)
@@ -92,4 +104,5 @@ func approach(p *uint16, bit int, rate uint) {
 // legal keeps a probability within what the range coder takes.
 func legal(one uint32) uint32 { return min(max(one, 16), 65520) }
 
+// limit keeps a mix within what squashTable knows.
 func limit(x int64) int32 { return int32(min(max(x, -stretchLimit), stretchLimit)) }

@@ -37,8 +37,8 @@ type sparseModel struct {
 	lastRun int
 }
 
-func newSparseModel(m *byteModel) *sparseModel {
-	s := &sparseModel{bytes: m, mixer: newMixer((runFrom+1)*16, flagOrders), zeros: runFrom}
+func newSparseModel(n int) *sparseModel {
+	s := &sparseModel{bytes: newByteModel(n, 0), mixer: newMixer((runFrom+1)*16, flagOrders), zeros: runFrom}
 	for i := range s.flags {
 		fill(s.flags[i][:])
 	}
@@ -47,12 +47,6 @@ func newSparseModel(m *byteModel) *sparseModel {
 		fill(s.runTop[i][:])
 	}
 	return s
-}
-
-func fill(p []uint16) {
-	for i := range p {
-		p[i] = 1 << 15
-	}
 }
 
 // run encodes b, or decodes as many bytes into it.
@@ -135,12 +129,6 @@ func (s *sparseModel) zeroRun(rc *rangeCoder, b []byte) (int, error) {
 		clear(b[:length])
 	}
 	return length, nil
-}
-
-func codeBit(rc *rangeCoder, p *uint16, bit int, rate uint) int {
-	bit = rc.code(bit, legal(uint32(*p)))
-	approach(p, bit, rate)
-	return bit
 }
 
 // isZero codes whether the next byte is zero.

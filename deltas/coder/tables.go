@@ -14,8 +14,11 @@ var squashKnots = [33]uint16{
 }
 
 var (
-	squashTable          = makeSquash()
-	stretchTable         = makeStretch()
+	// squashTable holds the probability, in 1/65536, by stretched value + stretchLimit + 1.
+	squashTable = makeSquash()
+	// stretchTable holds stretched values by the top stretchBits of a probability.
+	stretchTable = makeStretch()
+	// stateNext and stateOdds are by state; see makeStates.
 	stateNext, stateOdds = makeStates()
 )
 
@@ -40,10 +43,4 @@ func makeStretch() (t [1 << stretchBits]int16) {
 		t[i] = int16(x)
 	}
 	return t
-}
-
-// squash returns the probability, in 1/65536, whose stretched value is x.
-func squash(x int32) uint32 {
-	x = min(max(x, -stretchLimit), stretchLimit)
-	return uint32(squashTable[x+stretchLimit+1])
 }
