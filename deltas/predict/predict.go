@@ -51,8 +51,11 @@ type Predictor struct {
 	lanes   [2]int64
 	fields  []field // of the last Try
 	pending []lesson
-	carry   carry // from the piece before
-	next    carry // of the last Try
+	carry   carry  // from the piece before
+	next    carry  // of the last Try
+	mode    Mode   // of the last Try, as
+	old     int64  // its offset in the base
+	from    []byte // and its old bytes
 }
 
 // carry is the rest of a field that the end of a piece cut.
@@ -89,6 +92,7 @@ func (p *Predictor) Reset(moves []Move) {
 // has them. Try changes nothing that a later Try sees.
 func (p *Predictor) Try(mode Mode, old, new int64, b, out []byte) {
 	n := copy(out, b)
+	p.mode, p.old, p.from = mode, old, b[:n]
 	p.fields = p.fields[:0]
 	p.next = carry{}
 	from := 0
@@ -131,6 +135,9 @@ func (p *Predictor) write(f *field, old, new int64, out []byte) {
 // Commit tells what the piece of the last Try became.
 func (p *Predictor) Commit(b []byte) {
 	p.carry = p.next
+	if p.mode != Code {
+		p.observe(b)
+	}
 	for _, f := range p.fields {
 		if f.at+f.size > len(b) {
 			continue
@@ -144,6 +151,30 @@ func (p *Predictor) Commit(b []byte) {
 			v = int64(le32(b[f.at:]))
 		}
 		p.pending = append(p.pending, lesson{f.key, v + f.base - f.key, f.space, f.lane})
+	}
+}
+
+// observe learns from numbers that changed, for modes that may follow: none would ever be
+// chosen that knew nothing.
+func (p *Predictor) observe(b []byte) {
+	for at := int(-p.old & 3); at+4 <= len(b); at += 4 {
+		was, is := le32(p.from[at:]), le32(b[at:])
+		if was == is {
+			continue
+		}
+		old := p.old + int64(at)
+		by := int64(is) - int64(was)
+		if p.mode != Offset && was >= minOffset {
+			p.pending = append(p.pending, lesson{int64(was), by, offsets, 0})
+		}
+		if p.mode != Series {
+			p.pending = append(p.pending, lesson{int64(was), by, lanes, int(old >> 2 & 1)})
+		}
+		if p.mode != Address && old&7 == 0 && at+8 <= len(b) {
+			if v := le64(p.from[at:]); v >= minAddress && v < maxAddress {
+				p.pending = append(p.pending, lesson{int64(v), int64(le64(b[at:]) - v), addresses, 0})
+			}
+		}
 	}
 }
 
