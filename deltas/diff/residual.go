@@ -23,10 +23,12 @@ const (
 	maxBridge = 256
 )
 
-// residual is a part of an image, in pieces, read and normalized.
+// residual is a part of an image, in pieces that lie one behind the other.
 type residual struct {
+	image image
+	code  []span
 	parts []part
-	bytes []byte
+	size  int64
 }
 
 // part is a piece of a residual.
@@ -35,18 +37,28 @@ type part struct {
 	at   int64 // in the residual
 }
 
-func (c *creator) residual(i image, list []span, code []span) (*residual, error) {
-	r := &residual{}
+func newResidual(i image, code, list []span) *residual {
+	r := &residual{image: i, code: code}
 	for _, s := range list {
-		r.parts = append(r.parts, part{s, int64(len(r.bytes))})
-		r.bytes = slices.Grow(r.bytes, int(s.end-s.start))[:int64(len(r.bytes))+s.end-s.start]
-		b := r.bytes[int64(len(r.bytes))-(s.end-s.start):]
-		if err := i.read(b, s.start); err != nil {
-			return nil, err
-		}
-		normalize(b, s.start, code)
+		r.parts = append(r.parts, part{s, r.size})
+		r.size += s.end - s.start
 	}
-	return r, nil
+	return r
+}
+
+// read reads len(b) bytes from the offset at of the residual on, normalized.
+func (r *residual) read(b []byte, at int64) error {
+	for i := r.find(at); len(b) > 0; i++ {
+		p := r.parts[i]
+		start := p.start + at - p.at
+		n := min(int64(len(b)), p.end-start)
+		if err := r.image.read(b[:n], start); err != nil {
+			return err
+		}
+		normalize(b[:n], start, r.code)
+		b, at = b[n:], at+n
+	}
+	return nil
 }
 
 // find returns the index of the part that the offset at of the residual lies in.
@@ -82,14 +94,7 @@ func (c *creator) alignGaps(ctx context.Context) error {
 		if len(oldRounds[i]) == 0 || len(newRounds[i]) == 0 {
 			continue
 		}
-		old, err := c.residual(c.old, oldRounds[i], oldCode)
-		if err != nil {
-			return fmt.Errorf("old: %w", err)
-		}
-		new, err := c.residual(c.new, newRounds[i], newCode)
-		if err != nil {
-			return fmt.Errorf("new: %w", err)
-		}
+		old, new := newResidual(c.old, oldCode, oldRounds[i]), newResidual(c.new, newCode, newRounds[i])
 		if err := c.align(ctx, old, new); err != nil {
 			return err
 		}
@@ -114,10 +119,18 @@ func joined(list []piece) []piece {
 
 // align aligns one residual with another.
 func (c *creator) align(ctx context.Context, old, new *residual) error {
-	index := suffix.NewIndex(old.bytes)
-	found := make([][]piece, (len(new.bytes)+alignSize-1)/alignSize)
+	text := make([]byte, old.size)
+	if err := old.read(text, 0); err != nil {
+		return fmt.Errorf("old: %w", err)
+	}
+	index := suffix.NewIndex(text)
+	found := make([][]piece, (new.size+alignSize-1)/alignSize)
 	err := parallel(ctx, c.threads, len(found), func(_ context.Context, _, i int) error {
-		a := aligner{index: index, old: old.bytes, new: new.bytes[i*alignSize : min((i+1)*alignSize, len(new.bytes))]}
+		b := make([]byte, min(alignSize, new.size-int64(i)*alignSize))
+		if err := new.read(b, int64(i)*alignSize); err != nil {
+			return fmt.Errorf("new: %w", err)
+		}
+		a := aligner{index: index, old: text, new: b}
 		for _, m := range a.align() {
 			m.new += i * alignSize
 			found[i] = append(found[i], pieces(old, new, m)...)
