@@ -6,13 +6,19 @@ import (
 )
 
 const (
-	// flagOrders is how many contexts predict whether a byte is zero.
+	// flagOrders is how many contexts predict whether a byte is zero, and flagBits the
+	// size of the table of each.
 	flagOrders = 6
 	flagBits   = 14
 	// runFrom is after how many zeros the number of those that follow is coded at once.
-	runFrom = 32
-	// maxRunBits is how many bits the length of a run may have.
+	runFrom = 24
+	// maxRunBits is how many bits the length of a run, plus one, may have.
 	maxRunBits = 25
+	// flagRate and runRate are how fast flags and lengths of runs are learned.
+	flagRate = 4
+	runRate  = 5
+	// groupGap is how many zeros part two groups of bytes: addresses have fewer inside.
+	groupGap = 3
 )
 
 var errRun = errors.New("run of zeros goes beyond the end")
@@ -21,24 +27,24 @@ var errRun = errors.New("run of zeros goes beyond the end")
 // byte if it is not, and after some zeros the length of the rest of the run.
 type sparseModel struct {
 	bytes *byteModel
+	flags [flagOrders][1 << flagBits]uint16
+	mixer mixer
 
-	flags  [flagOrders][1 << flagBits]uint16
-	mixer  mixer
-	zeros  int    // how many came last
-	mask   uint32 // which of the last bytes were zero
+	zeros  int    // how many came last; no more than runFrom
+	mask   uint32 // which of the last bytes were zero, a bit each
 	values uint32 // the last non-zero bytes
 	gaps   uint32 // the last numbers of zeros, a byte each
+	group  uint32 // the first four bytes of the group that is being read,
+	before uint32 // and of the one before
+	at     int    // how many bytes of the group there are
 
-	groups [3]uint32 // the first bytes of the group of bytes being read, and of the last ones
-	at     int       // in the group
-
-	runSize [32][32]uint16 // by size of the run before, and of bits ruled out
-	runTop  [32][8]uint16
-	lastRun int
+	runSize [maxRunBits + 1][maxRunBits + 1]uint16 // by size of the run before, and sizes ruled out
+	runTop  [maxRunBits + 1][8]uint16              // by size, and the top bits
+	lastRun int                                    // size of the run before
 }
 
 func newSparseModel(n int) *sparseModel {
-	s := &sparseModel{bytes: newByteModel(n, 0), mixer: newMixer((runFrom+1)*16, flagOrders), zeros: runFrom}
+	s := &sparseModel{bytes: newByteModel(n, 0), mixer: newMixer(runFrom*16, flagOrders), zeros: runFrom}
 	for i := range s.flags {
 		fill(s.flags[i][:])
 	}
@@ -55,7 +61,6 @@ func (s *sparseModel) run(rc *rangeCoder, b []byte) error {
 		if rc.cut {
 			return errCut
 		}
-		ended := false
 		if s.zeros >= runFrom {
 			n, err := s.zeroRun(rc, b[i:])
 			if err != nil {
@@ -64,34 +69,38 @@ func (s *sparseModel) run(rc *rangeCoder, b []byte) error {
 			if i += n; i == len(b) {
 				return nil
 			}
-			s.zeros, ended = runFrom, true
-		}
-		if !ended && s.isZero(rc, b[i] == 0) {
+		} else if s.isZero(rc, b[i] == 0) {
 			b[i] = 0
 			s.zeros++
 			s.mask = s.mask<<1 | 1
 			continue
 		}
-		if s.zeros >= 3 {
-			s.groups[2], s.groups[1], s.groups[0], s.at = s.groups[1], s.groups[0], 0, 0
+		if s.zeros >= groupGap {
+			s.before, s.group, s.at = s.group, 0, 0
 		} else {
 			s.at += s.zeros
 		}
-		s.contexts(i)
+		s.contexts()
 		b[i] = s.bytes.code(rc, b[i], byte(s.values))
-		if s.at < 4 {
-			s.groups[0] |= uint32(b[i]) << (8 * s.at)
-		}
-		s.at++
-		s.values = s.values<<8 | uint32(b[i])
-		s.gaps = s.gaps<<8 | uint32(s.zeros)
-		s.mask <<= 1
-		s.zeros = 0
+		s.follow(b[i])
 	}
 	return nil
 }
 
-// zeroRun codes how many zeros come next.
+// follow takes note of a byte that is not zero.
+func (s *sparseModel) follow(c byte) {
+	if s.at < 4 {
+		s.group |= uint32(c) << (8 * s.at)
+	}
+	s.at++
+	s.values = s.values<<8 | uint32(c)
+	s.gaps = s.gaps<<8 | uint32(s.zeros)
+	s.mask <<= 1
+	s.zeros = 0
+}
+
+// zeroRun codes how many zeros b starts with: the number of bits of the count plus one,
+// then those bits but the first.
 func (s *sparseModel) zeroRun(rc *rangeCoder, b []byte) (int, error) {
 	n := 0
 	if !rc.decoding {
@@ -102,12 +111,11 @@ func (s *sparseModel) zeroRun(rc *rangeCoder, b []byte) (int, error) {
 	want := bits.Len(uint(n + 1))
 	size := 1
 	for ; size < maxRunBits; size++ {
-		p := &s.runSize[s.lastRun][size]
 		more := 0
 		if want > size {
 			more = 1
 		}
-		if more = codeBit(rc, p, more, 5); more == 0 {
+		if codeBit(rc, &s.runSize[s.lastRun][size], more, runRate) == 0 {
 			break
 		}
 	}
@@ -115,7 +123,7 @@ func (s *sparseModel) zeroRun(rc *rangeCoder, b []byte) (int, error) {
 	for i := size - 2; i >= 0; i-- {
 		bit := (n + 1) >> i & 1
 		if length < 8 {
-			bit = codeBit(rc, &s.runTop[size][length], bit, 5)
+			bit = codeBit(rc, &s.runTop[size][length], bit, runRate)
 		} else {
 			bit = rc.code(bit, 1<<15)
 		}
@@ -135,9 +143,14 @@ func (s *sparseModel) zeroRun(rc *rangeCoder, b []byte) (int, error) {
 func (s *sparseModel) isZero(rc *rangeCoder, zero bool) bool {
 	var used [flagOrders]*uint16
 	z := uint64(s.zeros)
+	gaps, mask, values := uint64(s.gaps), uint64(s.mask), uint64(s.values)
 	context := [flagOrders]uint64{
-		uint64(s.gaps&0xffffff)<<8 | z, uint64(s.mask & 0xffff), uint64(s.values&0xff)<<20 | uint64(s.mask&0xff)<<8 | z, uint64(s.values&0xffffff)<<8 | z,
-		uint64(s.groups[1]&0xffff)<<24 | uint64(s.groups[0]&0xffff)<<8 | z, uint64(s.mask&0xf)<<32 | uint64(s.gaps&0xffff)<<8 | z,
+		gaps&0xffffff<<8 | z,
+		mask & 0xffff,
+		values&0xff<<20 | mask&0xff<<8 | z,
+		values&0xffffff<<8 | z,
+		uint64(s.before&0xffff)<<24 | uint64(s.group&0xffff)<<8 | z,
+		mask&0xf<<32 | gaps&0xffff<<8 | z,
 	}
 	for i, c := range context {
 		used[i] = &s.flags[i][hash(c, uint64(i))>>(32-flagBits)]
@@ -151,18 +164,22 @@ func (s *sparseModel) isZero(rc *rangeCoder, zero bool) bool {
 	bit = rc.code(bit, legal(s.mixer.one))
 	s.mixer.learn(bit)
 	for _, p := range used {
-		approach(p, bit, 4)
+		approach(p, bit, flagRate)
 	}
 	return bit == 1
 }
 
 // contexts sets the contexts of a byte that is not zero.
-func (s *sparseModel) contexts(i int) {
-	v, z := uint64(s.values), uint64(s.zeros)
+func (s *sparseModel) contexts() {
+	values, zeros, mask := uint64(s.values), uint64(s.zeros), uint64(s.mask)
 	at := uint64(min(s.at, 4))
-	group := uint64(s.groups[1]>>(8*at)) & 0xffff
+	same := uint64(s.before>>(8*at)) & 0xffff // what stood there in the group before
 	s.bytes.context = [orders]uint32{
-		hash(z<<16|uint64(s.mask&0xffff), 1), hash(v&0xff<<8|z, 2), hash(v&0xffff<<8|z, 3), hash(v&0xffffff<<8|z, 4),
-		hash(uint64(s.mask&0xff), 5), hash(group<<40|uint64(s.groups[0]&0xffff)<<8|at, 6),
+		hash(zeros<<16|mask&0xffff, 1),
+		hash(values&0xff<<8|zeros, 2),
+		hash(values&0xffff<<8|zeros, 3),
+		hash(values&0xffffff<<8|zeros, 4),
+		hash(mask&0xff, 5),
+		hash(same<<40|uint64(s.group&0xffff)<<8|at, 6),
 	}
 }
