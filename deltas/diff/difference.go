@@ -139,7 +139,14 @@ func (d *differ) choose() predict.Mode {
 }
 
 // changeCost is what another mode than before costs, in bytes of difference.
-const changeCost = 2
+const changeCost = 8
+
+// What a byte that is not as predicted costs, and one whose difference is that of the
+// row before, as it is in tables.
+const (
+	byteCost  = 4
+	againCost = 1
+)
 
 // cost returns about how many bytes the block costs in mode m, or any number of at least
 // limit if they are more.
@@ -148,8 +155,12 @@ func (d *differ) cost(m predict.Mode, limit int) (n int) {
 		guess := d.guess[:len(p.to)]
 		d.predictor.Try(m, p.old, p.new, p.from, guess)
 		for i, b := range p.to {
-			if guess[i] != b {
-				n++
+			switch d := b - guess[i]; {
+			case d == 0:
+			case i >= 24 && (d == p.to[i-8]-guess[i-8] || d == p.to[i-24]-guess[i-24]):
+				n += againCost
+			default:
+				n += byteCost
 			}
 		}
 		if n >= limit {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/twinkeel/twinkeel/deltas"
@@ -99,6 +100,9 @@ func (c *creator) alignGaps(ctx context.Context) error {
 			return err
 		}
 	}
+	c.index = nil
+	// Else the collector would let garbage grow to what the sorting took.
+	runtime.GC()
 	slices.SortFunc(c.pieces, func(a, b piece) int { return cmp.Compare(a.start, b.start) })
 	c.pieces = joined(c.pieces)
 	return nil
@@ -125,8 +129,12 @@ func (c *creator) align(ctx context.Context, old, new *residual) error {
 	}
 	index := suffix.NewIndex(text)
 	found := make([][]piece, (new.size+alignSize-1)/alignSize)
-	err := parallel(ctx, c.threads, len(found), func(_ context.Context, _, i int) error {
-		b := make([]byte, min(alignSize, new.size-int64(i)*alignSize))
+	buffers := make([][]byte, c.threads)
+	err := parallel(ctx, c.threads, len(found), func(_ context.Context, worker, i int) error {
+		if buffers[worker] == nil {
+			buffers[worker] = make([]byte, min(alignSize, new.size))
+		}
+		b := buffers[worker][:min(alignSize, new.size-int64(i)*alignSize)]
 		if err := new.read(b, int64(i)*alignSize); err != nil {
 			return fmt.Errorf("new: %w", err)
 		}
