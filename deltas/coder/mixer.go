@@ -26,7 +26,7 @@ func newMixer(sets, inputs int) mixer {
 	m := mixer{sets: make([]weights, sets)}
 	for i := range m.sets {
 		for j := range inputs {
-			m.sets[i][j] = weightOne * 3 / 10
+			m.sets[i][j] = weightOne / 4
 		}
 	}
 	return m
