@@ -17,13 +17,14 @@ type byteModel struct {
 	slots []byte
 	mask  uint32
 
-	direct  []uint16 // by the last byte and the bits known: plain probabilities
-	odds    [orders][256]uint16
-	context [orders]uint32 // of the byte
-	slot    [orders]*[slotBytes]byte
-	match   matcher
-	mixer   mixer
-	refine  refine
+	direct    []uint16 // by the last byte and the bits known: plain probabilities
+	odds      [orders][256]uint16
+	context   [orders]uint32 // of the byte
+	slot      [orders]*[slotBytes]byte
+	situation int // chooses weights, where no matches do: below matchClasses
+	match     matcher
+	mixer     mixer
+	refine    refine
 }
 
 // newByteModel returns a model for a stream of n bytes, of which matches are looked for
@@ -116,7 +117,7 @@ func (m *byteModel) bit(rc *rangeCoder, bit, node, known int, last byte, direct 
 	x6 := int32(stretchTable[*direct>>4])
 	x7, class := m.match.predict(known)
 
-	w := &m.mixer.sets[class<<8|known]
+	w := &m.mixer.sets[(class+m.situation)<<8|known]
 	sum := int64(x0)*int64(w[0]) + int64(x1)*int64(w[1]) + int64(x2)*int64(w[2]) + int64(x3)*int64(w[3]) + int64(x4)*int64(w[4]) + int64(x5)*int64(w[5]) + int64(x6)*int64(w[6]) + int64(x7)*int64(w[7])
 	x := limit(sum >> 16)
 	mixed := int32(squashTable[x+stretchLimit+1])

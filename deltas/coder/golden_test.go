@@ -35,7 +35,12 @@ func TestGoldenCodesAreReadAndWritten(t *testing.T) {
 
 // Long streams fill the tables and push contexts out of them: that is part of the format.
 func TestCodesOfLongStreamsStayTheSame(t *testing.T) {
-	want := [kinds]string{}
+	want := [kinds]string{
+		Control:    "346bf359fed5f587",
+		Modes:      "5f2b1577ef46d66a",
+		Difference: "839dc30a975034a9",
+		Literals:   "66bb01727d909fb5",
+	}
 	for kind := range kinds {
 		raw := sample(kind, 400_000, 2)
 		code := Encode(kind, raw)

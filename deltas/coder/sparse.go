@@ -174,6 +174,7 @@ func (s *sparseModel) contexts() {
 	values, zeros, mask := uint64(s.values), uint64(s.zeros), uint64(s.mask)
 	at := uint64(min(s.at, 4))
 	same := uint64(s.before>>(8*at)) & 0xffff // what stood there in the group before
+	s.bytes.situation = min(s.at, matchClasses-1)
 	s.bytes.context = [orders]uint32{
 		hash(zeros<<16|mask&0xffff, 1),
 		hash(values&0xff<<8|zeros, 2),
