@@ -14,8 +14,9 @@ const (
 // byteModel predicts bytes, bit by bit, first bit highest. A context is a hash of what
 // came before; per context and per bits of the byte known so far there is a state.
 type byteModel struct {
-	slots []byte
-	mask  uint32
+	tables *tables
+	slots  []byte
+	mask   uint32
 
 	direct    []uint16 // by the last byte and the bits known: plain probabilities
 	odds      [orders][256]uint16
@@ -34,17 +35,19 @@ func newByteModel(n, matched int) *byteModel {
 	for slots < maxSlots && slots < 4*n {
 		slots *= 2
 	}
+	t := newTables()
 	m := &byteModel{
+		tables: t,
 		slots:  make([]byte, slots*slotBytes),
 		mask:   uint32(slots - 1),
 		direct: make([]uint16, 1<<16),
-		mixer:  newMixer(256*matchClasses, orders+2),
+		mixer:  newMixer(t, 256*matchClasses, orders+2),
 		refine: newRefine(1 << 12),
-		match:  newMatcher(matched),
+		match:  newMatcher(t, matched),
 	}
 	fill(m.direct)
 	for i := range m.odds {
-		m.odds[i] = stateOdds
+		m.odds[i] = t.odds
 	}
 	return m
 }
@@ -108,19 +111,19 @@ func (m *byteModel) bit(rc *rangeCoder, bit, node, known int, last byte, direct 
 	p3 := &m.odds[3][*s3]
 	p4 := &m.odds[4][*s4]
 	p5 := &m.odds[5][*s5]
-	x0 := int32(stretchTable[*p0>>4])
-	x1 := int32(stretchTable[*p1>>4])
-	x2 := int32(stretchTable[*p2>>4])
-	x3 := int32(stretchTable[*p3>>4])
-	x4 := int32(stretchTable[*p4>>4])
-	x5 := int32(stretchTable[*p5>>4])
-	x6 := int32(stretchTable[*direct>>4])
+	x0 := int32(m.tables.stretch[*p0>>4])
+	x1 := int32(m.tables.stretch[*p1>>4])
+	x2 := int32(m.tables.stretch[*p2>>4])
+	x3 := int32(m.tables.stretch[*p3>>4])
+	x4 := int32(m.tables.stretch[*p4>>4])
+	x5 := int32(m.tables.stretch[*p5>>4])
+	x6 := int32(m.tables.stretch[*direct>>4])
 	x7, class := m.match.predict(known)
 
 	w := &m.mixer.sets[(class+m.situation)<<8|known]
 	sum := int64(x0)*int64(w[0]) + int64(x1)*int64(w[1]) + int64(x2)*int64(w[2]) + int64(x3)*int64(w[3]) + int64(x4)*int64(w[4]) + int64(x5)*int64(w[5]) + int64(x6)*int64(w[6]) + int64(x7)*int64(w[7])
 	x := limit(sum >> 16)
-	mixed := int32(squashTable[x+stretchLimit+1])
+	mixed := int32(m.tables.squash[x+stretchLimit+1])
 	bit = rc.code(bit, legal((uint32(mixed)+3*m.refine.apply(x, int(last>>4)<<8|known))>>2))
 
 	off := int32(bit)<<16 - mixed
@@ -142,11 +145,11 @@ func (m *byteModel) bit(rc *rangeCoder, bit, node, known int, last byte, direct 
 	approach(p4, bit, 7)
 	approach(p5, bit, 7)
 	y := bit & 1
-	*s0 = stateNext[*s0][y]
-	*s1 = stateNext[*s1][y]
-	*s2 = stateNext[*s2][y]
-	*s3 = stateNext[*s3][y]
-	*s4 = stateNext[*s4][y]
-	*s5 = stateNext[*s5][y]
+	*s0 = m.tables.next[*s0][y]
+	*s1 = m.tables.next[*s1][y]
+	*s2 = m.tables.next[*s2][y]
+	*s3 = m.tables.next[*s3][y]
+	*s4 = m.tables.next[*s4][y]
+	*s5 = m.tables.next[*s5][y]
 	return bit
 }

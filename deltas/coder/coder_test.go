@@ -128,13 +128,14 @@ func TestDecodersKeepToTheirMemory(t *testing.T) {
 }
 
 func TestStatesFitAByteAndReachTheirLimits(t *testing.T) {
-	state, highest := uint8(0), stateOdds[0]
+	next, odds := makeStates()
+	state, highest := uint8(0), odds[0]
 	for range 100 {
-		state = stateNext[state][1]
-		highest = max(highest, stateOdds[state])
+		state = next[state][1]
+		highest = max(highest, odds[state])
 	}
-	if stateOdds[state] != highest || highest < 63000 || stateNext[state][1] != state {
-		t.Errorf("after 100 ones: state %d, odds %d, highest %d", state, stateOdds[state], highest)
+	if odds[state] != highest || highest < 63000 || next[state][1] != state {
+		t.Errorf("after 100 ones: state %d, odds %d, highest %d", state, odds[state], highest)
 	}
 }
 

@@ -18,6 +18,7 @@ const (
 
 // matcher predicts that what followed the same bytes before follows again.
 type matcher struct {
+	tables *tables
 	recent []uint32 // by hash of matchLength bytes: where they ended last, 0 for never
 	shift  uint
 	length int // of the match, 0 for none
@@ -28,12 +29,12 @@ type matcher struct {
 	used   *uint16
 }
 
-func newMatcher(n int) matcher {
+func newMatcher(t *tables, n int) matcher {
 	size := uint(minMatchBits)
 	for size < maxMatchBits && 1<<size < n {
 		size++
 	}
-	m := matcher{recent: make([]uint32, 1<<size), shift: 32 - size}
+	m := matcher{tables: t, recent: make([]uint32, 1<<size), shift: 32 - size}
 	fill(m.odds[:])
 	fill(m.hits[:])
 	return m
@@ -106,7 +107,7 @@ func (m *matcher) predict(known int) (x int32, class int) {
 	if m.length >= 32 {
 		class = 3
 	}
-	return int32(stretchTable[*m.used>>4]), class
+	return int32(m.tables.stretch[*m.used>>4]), class
 }
 
 // learn notes whether a prediction was right, now that the bit is known.

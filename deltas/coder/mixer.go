@@ -16,14 +16,15 @@ type weights [maxInputs]int32
 // mixer makes one probability of many. It adds the stretched predictions, weighted, and
 // moves the weights towards those that were right.
 type mixer struct {
-	in   weights // stretched predictions for the coming bit
-	sets []weights
-	set  *weights // the weights in use
-	one  uint32   // the mixed probability
+	tables *tables
+	in     weights // stretched predictions for the coming bit
+	sets   []weights
+	set    *weights // the weights in use
+	one    uint32   // the mixed probability
 }
 
-func newMixer(sets, inputs int) mixer {
-	m := mixer{sets: make([]weights, sets)}
+func newMixer(t *tables, sets, inputs int) mixer {
+	m := mixer{tables: t, sets: make([]weights, sets)}
 	for i := range m.sets {
 		for j := range inputs {
 			m.sets[i][j] = weightOne / 4
@@ -39,7 +40,7 @@ func (m *mixer) mix(set int) {
 	for i, w := range m.set {
 		sum += int64(w) * int64(m.in[i])
 	}
-	m.one = uint32(squashTable[limit(sum>>16)+stretchLimit+1])
+	m.one = uint32(m.tables.squash[limit(sum>>16)+stretchLimit+1])
 }
 
 // learn moves the weights, now that the bit is known.
@@ -104,5 +105,5 @@ func approach(p *uint16, bit int, rate uint) {
 // legal keeps a probability within what the range coder takes.
 func legal(one uint32) uint32 { return min(max(one, 16), 65520) }
 
-// limit keeps a mix within what squashTable knows.
+// limit keeps a mix within what the table squash knows.
 func limit(x int64) int32 { return int32(min(max(x, -stretchLimit), stretchLimit)) }

@@ -44,7 +44,8 @@ type sparseModel struct {
 }
 
 func newSparseModel(n int) *sparseModel {
-	s := &sparseModel{bytes: newByteModel(n, 0), mixer: newMixer(runFrom*16, flagOrders), zeros: runFrom}
+	m := newByteModel(n, 0)
+	s := &sparseModel{bytes: m, mixer: newMixer(m.tables, runFrom*16, flagOrders), zeros: runFrom}
 	for i := range s.flags {
 		fill(s.flags[i][:])
 	}
@@ -154,7 +155,7 @@ func (s *sparseModel) isZero(rc *rangeCoder, zero bool) bool {
 	}
 	for i, c := range context {
 		used[i] = &s.flags[i][hash(c, uint64(i))>>(32-flagBits)]
-		s.mixer.in[i] = int32(stretchTable[*used[i]>>4])
+		s.mixer.in[i] = int32(s.bytes.tables.stretch[*used[i]>>4])
 	}
 	s.mixer.mix(s.zeros<<4 | int(s.mask&15))
 	bit := 0
