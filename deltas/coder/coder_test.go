@@ -87,6 +87,11 @@ func TestCodesThatAreCutOrGoOnAreRefused(t *testing.T) {
 		if _, err := Decode(kind, append(bytes.Clone(code), 0), len(b)); err == nil {
 			t.Errorf("%s: decoded with a byte behind it", names[kind])
 		}
+		other := bytes.Clone(code)
+		other[len(other)-1] ^= 1
+		if _, err := Decode(kind, other, len(b)); err == nil {
+			t.Errorf("%s: decoded with another end", names[kind])
+		}
 		if _, err := Decode(kind, code, len(b)/2); err == nil {
 			t.Errorf("%s: half of it decoded from all", names[kind])
 		}
