@@ -24,7 +24,7 @@ const (
 const (
 	MaxSegment    = 64 << 20 // bytes of target
 	MaxLiteral    = 4 << 20  // bytes of target that are neither ZERO nor COPY
-	MaxDifference = 8 << 20  // bytes that are added to the base's
+	MaxDifference = 4 << 20  // bytes that are added to the base's
 	MaxDictionary = 4 << 20  // bytes of base that a payload may be decoded with
 	MaxOps        = 1 << 17  // instructions
 	MaxPayload    = 6 << 20  // bytes of payload

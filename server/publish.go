@@ -21,6 +21,7 @@ type PublishOptions struct {
 	Images     map[string]string // name to path of the file or device
 	From       []release.Version // deltas start from these releases
 	Deltas     int               // and from this many of the newest ones before Version
+	Small      bool              // spend more CPU, here and on hosts, on smaller deltas
 	Epoch      uint64            // 0: that of the newest release, or 1
 	Attempt    uint64            // 0: 1
 	MinUpdater release.Version
@@ -245,7 +246,7 @@ func (p *publication) checkVersion() error {
 func (p *publication) makePayloads(ctx context.Context) error {
 	for i, img := range p.images {
 		to := identity(p.m.Images[i])
-		blob, err := p.site.payload(ctx, nil, img, deltas.Identity{}, to, 0)
+		blob, err := p.site.payload(ctx, nil, img, deltas.Identity{}, to, 0, p.in.Small)
 		if err != nil {
 			return err
 		}
@@ -277,7 +278,7 @@ func (p *publication) makeDelta(ctx context.Context, old release.Image, i int) e
 		return err
 	}
 	defer p.site.discardImage(base)
-	blob, err := p.site.payload(ctx, base, p.images[i], identity(old), identity(p.m.Images[i]), p.m.Images[i].Full.Size)
+	blob, err := p.site.payload(ctx, base, p.images[i], identity(old), identity(p.m.Images[i]), p.m.Images[i].Full.Size, p.in.Small)
 	if errors.Is(err, errNoGain) {
 		p.note("image %s from %s: %v and is left out", old.Name, old.Root.Short(), err)
 		return nil

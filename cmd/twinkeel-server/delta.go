@@ -33,6 +33,7 @@ it made, for experiments, and for exchange with other tools.` + exitStatus,
 func newDeltaCreateCommand(t *terminal) *cobra.Command {
 	var output, format string
 	var threads int
+	var small bool
 	cmd := &cobra.Command{
 		Use:   "create OLD NEW -o FILE",
 		Short: "Make the delta that leads from OLD to NEW",
@@ -44,7 +45,7 @@ The format bsdiff40 is for other tools; it wants both files in memory, many time
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch format {
 			case "twinkeel":
-				return createContainer(cmd.Context(), t, args[0], args[1], output, threads)
+				return createContainer(cmd.Context(), t, args[0], args[1], output, diff.Options{Threads: threads, Small: small})
 			case "bsdiff40":
 				return createPatch(args[0], args[1], output)
 			}
@@ -54,11 +55,12 @@ The format bsdiff40 is for other tools; it wants both files in memory, many time
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write the delta to `FILE`")
 	cmd.Flags().StringVar(&format, "format", "twinkeel", "twinkeel or bsdiff40")
 	cmd.Flags().IntVar(&threads, "threads", 0, "use `N` threads; 0 means all processors; the result is the same")
+	cmd.Flags().BoolVar(&small, "small", false, "make it smaller, for several times the CPU time here and where it is applied")
 	require(cmd, "output")
 	return cmd
 }
 
-func createContainer(ctx context.Context, t *terminal, oldPath, newPath, output string, threads int) error {
+func createContainer(ctx context.Context, t *terminal, oldPath, newPath, output string, o diff.Options) error {
 	var old *diff.Source
 	if oldPath != noBase {
 		f, err := openInput(oldPath)
@@ -85,7 +87,8 @@ func createContainer(ctx context.Context, t *terminal, oldPath, newPath, output 
 		if err := os.Remove(spool.Name()); err != nil {
 			return err
 		}
-		r, err := diff.Create(ctx, old, new, out, diff.Options{Threads: threads, Spool: spool, Progress: t.stepProgress("create")})
+		o.Spool, o.Progress = spool, t.stepProgress("create")
+		r, err := diff.Create(ctx, old, new, out, o)
 		if err != nil {
 			return err
 		}

@@ -41,30 +41,41 @@ func Encode(kind Kind, b []byte) []byte {
 	return rc.finish()
 }
 
-// Decode returns the n bytes that b is the code of. Whatever b is, no more than n bytes
-// come of it, in time that follows n and in memory of 8 MiB beside them. It is an error
-// when n is more than MaxLength, and when b ends too early or too late for n bytes; other
-// damage may give wrong bytes instead, which the caller has to tell by their digest.
+// Decode returns the n bytes that b is the code of.
 func Decode(kind Kind, b []byte, n int) ([]byte, error) {
-	switch {
-	case kind >= kinds:
-		return nil, fmt.Errorf("decode stream: kind %d is unknown", kind)
-	case n < 0 || n > MaxLength:
+	if n < 0 || n > MaxLength {
 		return nil, fmt.Errorf("decode stream: %w: got %d bytes, want at most %d", ErrLength, n, MaxLength)
-	case n == 0 && len(b) == 0:
-		return []byte{}, nil
-	case n == 0:
-		return nil, fmt.Errorf("decode stream: got %d bytes for an empty stream", len(b))
 	}
-	rc := newDecoder(b)
 	out := make([]byte, n)
-	if err := run(rc, kind, out); err != nil {
-		return nil, fmt.Errorf("decode stream: %w", err)
-	}
-	if err := rc.end(); err != nil {
-		return nil, fmt.Errorf("decode stream: %w", err)
+	if err := DecodeInto(kind, out, b); err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+// DecodeInto fills out with the bytes that b is the code of. Whatever b is, it takes time
+// that follows len(out), and memory of 8 MiB. It is an error when out is longer than
+// MaxLength, and when b ends too early or too late for it; other damage may give wrong
+// bytes instead, which the caller has to tell by their digest.
+func DecodeInto(kind Kind, out, b []byte) error {
+	switch n := len(out); {
+	case kind >= kinds:
+		return fmt.Errorf("decode stream: kind %d is unknown", kind)
+	case n > MaxLength:
+		return fmt.Errorf("decode stream: %w: got %d bytes, want at most %d", ErrLength, n, MaxLength)
+	case n == 0 && len(b) == 0:
+		return nil
+	case n == 0:
+		return fmt.Errorf("decode stream: got %d bytes for an empty stream", len(b))
+	}
+	rc := newDecoder(b)
+	if err := run(rc, kind, out); err != nil {
+		return fmt.Errorf("decode stream: %w", err)
+	}
+	if err := rc.end(); err != nil {
+		return fmt.Errorf("decode stream: %w", err)
+	}
+	return nil
 }
 
 // run encodes b, or decodes as many bytes into it.

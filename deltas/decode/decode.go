@@ -162,11 +162,11 @@ func (d *Decoder) stream(s deltas.Stream, buf *[]byte) ([]byte, error) {
 	case deltas.CodecRaw:
 		return s.Body, nil
 	case deltas.CodecAdaptive:
-		out, err := coder.Decode(Kind(s.ID), s.Body, s.Size)
-		if err != nil {
+		*buf = resize(*buf, s.Size)
+		if err := coder.DecodeInto(Kind(s.ID), *buf, s.Body); err != nil {
 			return nil, fmt.Errorf("stream %d: %w", s.ID, err)
 		}
-		return out, nil
+		return *buf, nil
 	case deltas.CodecZstdDictionary:
 		if len(d.dictionary) == 0 {
 			return nil, fmt.Errorf("stream %d: is coded with a dictionary that is not there", s.ID)

@@ -30,7 +30,7 @@ func (c *creator) code(ctx context.Context) error {
 	close(spooled[0])
 	return parallel(ctx, c.threads, len(extents), func(ctx context.Context, worker, i int) error {
 		if coders[worker] == nil {
-			coders[worker] = &coder{delta: c.hasOld, differ: differ{old: c.old, new: c.new}}
+			coders[worker] = &coder{adaptive: c.adaptive, differ: differ{old: c.old, new: c.new}}
 		}
 		e := extents[i]
 		payload, err := c.payload(coders[worker], e)
@@ -94,7 +94,7 @@ type coder struct {
 	small          *zstd.Encoder // for everything but data
 	plain          *zstd.Encoder
 	withDictionary *zstd.Encoder
-	delta          bool // rather than a full image
+	adaptive       bool // of a small delta, rather than a fast one or a full image
 	differ         differ
 	data           []byte
 	dictionary     []byte
@@ -141,14 +141,14 @@ func (k *coder) dataStream() (deltas.Stream, error) {
 
 // stream codes b, or leaves it as it is if coding gains nothing.
 //
-// The adaptive code of a full image's data would take a host a minute for what zstd does
-// in a second; of a delta there is so little that the bytes matter more.
+// The adaptive code takes a host a second for each megabyte of what it makes: that is for
+// deltas whose bytes matter more, and never for a full image.
 func (k *coder) stream(id deltas.StreamID, codec deltas.Codec, b []byte, encoder *zstd.Encoder) deltas.Stream {
 	s := deltas.Stream{ID: id, Codec: deltas.CodecRaw, Size: len(b), Body: b}
 	if coded := encoder.EncodeAll(b, nil); len(coded) < len(b) {
 		s.Codec, s.Body = codec, coded
 	}
-	if !k.delta {
+	if !k.adaptive {
 		return s
 	}
 	if coded := adaptive.Encode(decode.Kind(id), b); len(coded) < len(s.Body)-len(s.Body)/64 {
