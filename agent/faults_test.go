@@ -223,31 +223,72 @@ func TestRottenBaseIsRepairedFromTheFullImage(t *testing.T) {
 	}
 }
 
-// Rot in the written slot, before the trial, is found by the read-back of the boot that arms.
+// Rot in a slot that waits for its trial is found by the boot that would arm it, and the
+// slot is staged again: what rotted is never tried.
 func TestRottenStagedSlotIsNeverTried(t *testing.T) {
+	s := stories[0]
+	s.unlucky = 3 // all tries of the first trial
+	h, err := begin(s, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if h.m.Process(sim.Once); h.phase() == agent.Staged {
+			break
+		}
+	}
+	if h.phase() != agent.Staged || h.m.Holds(partitions.B) != h.new {
+		t.Fatalf("the lost trial does not wait: %s", h.phase())
+	}
+	h.m.Disk(partitions.B, "root").Rot(4096 * 3)
+	if err := h.settle(); err != nil {
+		t.Fatal(err)
+	}
+	if h.m.Running() != h.new || h.m.Holds(partitions.B) != h.new || len(h.m.Broken()) > 0 {
+		t.Errorf("release 2 does not run, whole: %v\n%s", h.m.Broken(), h.tail())
+	}
+}
+
+// A factory system without a manifest can be fallen back to by the loader, but nothing
+// can vouch for it, so no rollback arms it.
+func TestUnknownFactorySystemIsNotARollbackTarget(t *testing.T) {
 	h, err := begin(stories[0], 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The hold keeps it from being armed in the boot that staged it.
-	h.m.Options.Reboot = func(context.Context) error { return errors.New("not now") }
+	h.m.State.Wipe()
 	h.m.Process(func(a *agent.Agent) {
-		_, err = a.Do(context.Background(), agent.Request{Verb: agent.VerbUpdate, NoReboot: true}, nil)
+		_, err = a.Do(context.Background(), agent.Request{Verb: agent.VerbInit}, nil)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := h.m.Holds(partitions.B); got != h.new {
-		t.Fatalf("slot b holds %v", got)
+	if err := h.settle(); err != nil || h.m.Running() != h.new {
+		t.Fatalf("release 2 does not run: %v\n%s", err, h.tail())
 	}
-	h.m.Disk(partitions.B, "root").Rot(4096 * 3)
-	var report []agent.VerifyReport
 	h.m.Process(func(a *agent.Agent) {
-		r, verr := a.Do(context.Background(), agent.Request{Verb: agent.VerbVerify, Slot: "b"}, nil)
-		report, err = r.Verify, verr
+		_, err = a.Do(context.Background(), agent.Request{Verb: agent.VerbRollback}, nil)
 	})
-	if err != nil || len(report) != 1 || report[0].OK {
-		t.Errorf("verify: got %+v, %v, want one image that is not ok", report, err)
+	if agent.CodeOf(err) != agent.CodeNoFallback || h.m.Standing() != partitions.B {
+		t.Errorf("got %v, want %s", err, agent.CodeNoFallback)
+	}
+}
+
+// A hold that was damaged stops updates until it is taken back, and can be taken back.
+func TestDamagedHoldHoldsUntilUnhold(t *testing.T) {
+	h, err := once(t, func(h *history) { h.m.State.Damage("hold.json", []byte("{}")) })
+	if err == nil {
+		t.Error("the poll says nothing")
+	}
+	h.untouched(t)
+	h.m.Process(func(a *agent.Agent) {
+		_, err = a.Do(context.Background(), agent.Request{Verb: agent.VerbUnhold}, nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.settle(); err != nil || h.m.Running() != h.new {
+		t.Errorf("release 2 does not run: %v", err)
 	}
 }
 
@@ -363,7 +404,7 @@ func TestRollbackWithoutState(t *testing.T) {
 // Damaged state is rebuilt from the boot record and the slots: nothing is lowered, and
 // the host updates on.
 func TestDamagedStateIsRebuilt(t *testing.T) {
-	for _, name := range []string{"journal.json", "slot-a.json", "slot-b.json", "denials.json", "host.json", "history.json", "checkpoint.json"} {
+	for _, name := range []string{"journal.json", "slot-a.json", "slot-b.json", "deployment-1.json", "denials.json", "host.json", "history.json", "checkpoint.json"} {
 		for kind, content := range map[string][]byte{"empty": {}, "zeros": make([]byte, 200), "json": []byte("{}")} {
 			t.Run(name+"_"+kind, func(t *testing.T) {
 				s := stories[0]

@@ -220,6 +220,9 @@ func (a *Agent) removeOldDeployments(t *Transaction) error {
 		if err := a.st.remove(manifestFile(n)); err != nil {
 			return err
 		}
+		if err := a.st.remove(deploymentCopy(n)); err != nil {
+			return err
+		}
 		if err := a.st.remove(deploymentFile(n)); err != nil {
 			return err
 		}

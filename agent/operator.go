@@ -234,13 +234,11 @@ func (a *Agent) setHold(r Request) (*Outcome, error) {
 
 func (a *Agent) unhold() (*Outcome, error) {
 	h, err := a.st.hold(a.now())
-	if err != nil {
-		return nil, err
+	if rerr := a.st.remove(fileHold); rerr != nil {
+		return nil, rerr
 	}
-	if err := a.st.remove(fileHold); err != nil {
-		return nil, err
-	}
-	if h == nil {
+	// A hold that cannot be read was one until now.
+	if h == nil && err == nil {
 		return &Outcome{Text: "updates were not held"}, nil
 	}
 	return &Outcome{Text: "updates are no longer held"}, a.st.record(HistoryEntry{Time: a.now(), Kind: "unhold", Result: "done"})

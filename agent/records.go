@@ -36,6 +36,8 @@ func pointerFile(s partitions.Slot) string { return "slot-" + s.String() + ".jso
 
 func deploymentFile(n uint64) string { return fmt.Sprintf("deployment-%d.json", n) }
 
+func deploymentCopy(n uint64) string { return fmt.Sprintf("deployment-%d.copy.json", n) }
+
 // loadOr reads a record, or leaves v as it is where there is none. A damaged record is
 // an error: state is never guessed from defaults.
 func (s *store) loadOr(name string, v any) error {
@@ -51,15 +53,18 @@ func (s *store) pointer(slot partitions.Slot) (Pointer, error) {
 	return p, err
 }
 
-// deployment returns a deployment by number; number 0 is none, and so is a file that
-// cannot be read: what is not known is not a base, and nothing to go back to.
+// deployment returns a deployment by number; number 0 is none. It is kept twice: without
+// it the version that runs, which nothing older may replace, would be forgotten.
 func (s *store) deployment(n uint64) (*Deployment, error) {
 	if n == 0 {
 		return nil, nil
 	}
 	var d Deployment
 	if err := s.load(deploymentFile(n), &d); err != nil {
-		return nil, err
+		d = Deployment{}
+		if s.load(deploymentCopy(n), &d) != nil {
+			return nil, err
+		}
 	}
 	if d.Number != n {
 		return nil, fmt.Errorf("read state %s: %w: number: got %d, want %d", deploymentFile(n), errDamaged, d.Number, n)
@@ -76,8 +81,10 @@ func (s *store) newDeployment(d Deployment) (uint64, error) {
 	}
 	h.Deployments++
 	d.Number = h.Deployments
-	if err := s.save(deploymentFile(d.Number), &d); err != nil {
-		return 0, err
+	for _, name := range []string{deploymentFile(d.Number), deploymentCopy(d.Number)} {
+		if err := s.save(name, &d); err != nil {
+			return 0, err
+		}
 	}
 	return d.Number, s.save(fileHost, &h)
 }

@@ -115,6 +115,9 @@ func (a *Agent) fallback(m machine) (Pointer, *Deployment, *Reason, error) {
 	if err != nil || d == nil || !p.Committed {
 		return p, nil, &Reason{CodeNoFallback, fmt.Sprintf("slot %s holds no release that was ever committed", other)}, nil
 	}
+	if len(d.Images) == 0 {
+		return p, nil, &Reason{CodeNoFallback, fmt.Sprintf("slot %s holds the factory system, of which no manifest was given: it cannot be verified", other)}, nil
+	}
 	if e := a.epoch(m); d.Epoch < e {
 		return p, d, &Reason{CodeEpoch, fmt.Sprintf("release %s has security epoch %d, this host is at %d: --force and --reason are needed", d.Version, d.Epoch, e)}, nil
 	}

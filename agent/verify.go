@@ -219,7 +219,12 @@ func (a *Agent) verifyImage(ctx context.Context, slot partitions.Slot, img Deplo
 	return nil
 }
 
+// allOK reports whether a slot is proven: a deployment of which no image is known proves
+// nothing.
 func allOK(reports []VerifyReport) bool {
+	if len(reports) == 0 {
+		return false
+	}
 	for _, r := range reports {
 		if !r.OK {
 			return false
@@ -263,5 +268,5 @@ func firstFault(reports []VerifyReport) string {
 			return "image " + r.Image + ": " + r.Text
 		}
 	}
-	return ""
+	return "nothing is known of its images"
 }
