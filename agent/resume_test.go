@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/internal/sim"
@@ -65,6 +66,7 @@ func TestAnInterruptedDownloadFetchesOneSegmentAgainAtMost(t *testing.T) {
 		m.CutAt(n, end)
 		for range 8 {
 			m.Process(sim.Once)
+			m.SetTime(m.Clock().Now().Add(2 * time.Hour)) // a lost trial waits an hour for its next one
 		}
 		if m.Running() != second {
 			t.Errorf("interrupted at effect %d: release 2 does not run", n)
