@@ -35,8 +35,7 @@ const (
 // of release.CheckName's alphabet, so that it is the same in a URL, in a file name and
 // in a log, and none of the top-level names.
 func CheckRoleName(name string) error {
-	switch name {
-	case metadata.ROOT, metadata.TARGETS, metadata.SNAPSHOT, metadata.TIMESTAMP:
+	if isTopLevel(name) {
 		return fmt.Errorf("role name %q: is a top-level role", name)
 	}
 	if len(name) > maxRoleName {
@@ -51,6 +50,11 @@ func CheckRoleName(name string) error {
 		return err
 	}
 	return release.CheckName("role name", rest)
+}
+
+// isTopLevel reports whether a name is one of the four that have files of their own.
+func isTopLevel(name string) bool {
+	return name == metadata.ROOT || name == metadata.TARGETS || name == metadata.SNAPSHOT || name == metadata.TIMESTAMP
 }
 
 // CheckTargetName refuses what is not a target's path: elements of release.CheckName's
@@ -282,6 +286,9 @@ func checkDelegations(d *metadata.Delegations, interop bool) error {
 			return fmt.Errorf("role %.80q: is delegated to twice", r.Name)
 		}
 		seen[r.Name] = true
+		if isTopLevel(r.Name) {
+			return fmt.Errorf("role name %q: is a top-level role", r.Name)
+		}
 		if interop {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/signing/translog"
 )
 
 // role is one verified targets role, reduced to what lookups need: a role with ten
@@ -22,6 +23,11 @@ type role struct {
 	targets map[string]file
 	// delegations is what it says about further roles; nil if nothing.
 	delegations *metadata.Delegations
+	// log is the policy on the release log; nil if there is none. Only the top-level
+	// targets role has one.
+	log *translog.Policy
+	// withdrawn says why targets are no longer listed, by name.
+	withdrawn map[string]Withdrawal
 }
 
 // file is one target as a role lists it.
@@ -190,6 +196,13 @@ func (c *Client) newRole(name string, t *metadata.TargetsType) (*role, error) {
 	}
 	r := &role{name: name, version: t.Version, expires: t.Expires, delegations: t.Delegations,
 		targets: make(map[string]file, len(t.Targets))}
+	if name == metadata.TARGETS {
+		var err error
+		if r.log, err = logPolicy(t); err != nil {
+			return nil, err
+		}
+	}
+	r.withdrawn = withdrawals(t)
 	for path, target := range t.Targets {
 		f, err := c.newFile(path, target)
 		if err != nil {
@@ -214,6 +227,9 @@ func (c *Client) newFile(path string, t *metadata.TargetFiles) (file, error) {
 	}
 	if !c.cfg.Interop {
 		return file{}, fmt.Errorf("target %.80q: is listed without exactly one SHA-256", path)
+	}
+	if len(t.Hashes) == 0 {
+		return file{}, fmt.Errorf("target %.80q: is listed without a hash", path)
 	}
 	return file{size: t.Length, hashes: t.Hashes}, nil
 }

@@ -92,8 +92,11 @@ func (s *session) commitRoot() error {
 
 // metadataPath is where the repository keeps one version of a role.
 func (s *session) metadataPath(role string, version int64) string {
+	// Names of twinkeel's own need no escape; of others, all but letters, digits and
+	// "-_.~" is escaped, as other clients do.
+	name := strings.ReplaceAll(url.QueryEscape(role), "+", "%20")
 	if !s.core.Root.Signed.ConsistentSnapshot {
-		return fmt.Sprintf("metadata/%s.json", url.PathEscape(role))
+		return fmt.Sprintf("metadata/%s.json", name)
 	}
-	return fmt.Sprintf("metadata/%d.%s.json", version, url.PathEscape(role))
+	return fmt.Sprintf("metadata/%d.%s.json", version, name)
 }

@@ -24,6 +24,9 @@ func (c *Client) content(ctx context.Context, src Source, s *session, name strin
 	if f.size > limit {
 		return nil, untrusted("target %s: is listed with %d bytes, want at most %d", name, f.size, limit)
 	}
+	if f.id() == "" {
+		return nil, untrusted("target %s: is listed with unknown hashes only", name)
+	}
 	// A cache that cannot be used is no reason to fail: it only saves a request.
 	cache, cacheErr := c.cfg.Dir.Sub(targetsDir)
 	if cacheErr == nil {
