@@ -195,13 +195,30 @@ func TestOpenRefusesTamperedMetadata(t *testing.T) {
 }
 
 // TestAnotherClientAcceptsTheRepository asks the client of the TUF library, over a plain
-// file server. It shares nothing with ours but the parsing of metadata.
+// file server. It shares nothing with ours but the parsing of metadata. It follows the
+// repository over twenty releases and a new root with what it has kept, and starts anew
+// from the first root as well.
 func TestAnotherClientAcceptsTheRepository(t *testing.T) {
 	s, _ := newSite(t)
 	s.opt.Now = time.Now // that client knows no clock but the system's
 	image := randomImage(t, 60_000, 1)
 	mustPublish(t, s, releaseOf(t, "1.0", image))
-	mustPublish(t, s, releaseOf(t, "1.1", changedImage(t, image, 77)))
+	first, err := os.ReadFile(s.repo("metadata/1.root.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := httptest.NewServer(http.FileServer(http.Dir(s.RepositoryDir())))
+	defer plain.Close()
+	kept := t.TempDir()
+	outsider(t, plain.URL, first, kept, 1, "os/stable/pc/1.0.json", "fleet/stable/directive.json")
+	names := []string{"fleet/stable/directive.json", "os/stable/pc/1.0.json"}
+	for i := range 20 {
+		version := fmt.Sprintf("1.%d", i+1)
+		in := releaseOf(t, version, changedImage(t, image, 77*i))
+		in.Deltas = 0
+		mustPublish(t, s, in)
+		names = append(names, "os/stable/pc/"+version+".json")
+	}
 	p, err := s.RenewRoot()
 	if err != nil {
 		t.Fatal(err)
@@ -212,18 +229,24 @@ func TestAnotherClientAcceptsTheRepository(t *testing.T) {
 	if _, err := s.Renew(t.Context(), RenewOptions{All: true, Roles: []string{"targets", "os-stable"}}); err != nil {
 		t.Fatal(err)
 	}
-	root, err := os.ReadFile(s.repo("metadata/1.root.json"))
+	newest, err := os.ReadFile(filepath.Join(kept, "root.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain := httptest.NewServer(http.FileServer(http.Dir(s.RepositoryDir())))
-	defer plain.Close()
-	cfg, err := config.New(plain.URL+"/metadata", root)
+	outsider(t, plain.URL, newest, kept, 2, names...)
+	outsider(t, plain.URL, first, t.TempDir(), 2, names...)
+}
+
+// outsider refreshes the library's client, starting from root and from what dir has
+// kept, and downloads targets.
+func outsider(t *testing.T, url string, root []byte, dir string, version int64, names ...string) {
+	t.Helper()
+	cfg, err := config.New(url+"/metadata", root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.LocalMetadataDir, cfg.LocalTargetsDir = t.TempDir(), t.TempDir()
-	cfg.RemoteTargetsURL = plain.URL + "/targets"
+	cfg.LocalMetadataDir, cfg.LocalTargetsDir = dir, t.TempDir()
+	cfg.RemoteTargetsURL = url + "/targets"
 	u, err := updater.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -231,17 +254,24 @@ func TestAnotherClientAcceptsTheRepository(t *testing.T) {
 	if err := u.Refresh(); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"os/stable/pc/1.0.json", "os/stable/pc/1.1.json", "fleet/stable/directive.json"} {
+	for _, name := range names {
 		info, err := u.GetTargetInfo(name)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if _, _, err := u.DownloadTarget(info, "", ""); err != nil {
+		_, content, err := u.DownloadTarget(info, "", "")
+		if err != nil {
 			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if strings.HasPrefix(name, "os/") {
+			if m, err := release.DecodeManifest(content); err != nil || name != "os/stable/"+m.Compatible+"/"+m.Version.String()+".json" {
+				t.Errorf("%s: got manifest %v, %v", name, m, err)
+			}
 		}
 	}
-	if n := u.GetTrustedMetadataSet().Root.Signed.Version; n != 2 {
-		t.Errorf("got root %d, want 2", n)
+	if n := u.GetTrustedMetadataSet().Root.Signed.Version; n != version {
+		t.Errorf("got root %d, want %d", n, version)
 	}
 }
 

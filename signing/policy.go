@@ -31,6 +31,20 @@ const (
 	maxRoleName      = 80  // bytes
 )
 
+// MetadataLimit is the size in bytes of the largest file of a role that a host takes.
+// Who publishes must not exceed it.
+func MetadataLimit(role string) int64 {
+	switch role {
+	case metadata.ROOT:
+		return maxRootSize
+	case metadata.TIMESTAMP:
+		return maxTimestampSize
+	case metadata.SNAPSHOT:
+		return maxSnapshotSize
+	}
+	return maxTargetsSize
+}
+
 // CheckRoleName refuses what is not the name of a delegated role: at most 80 characters
 // of release.CheckName's alphabet, so that it is the same in a URL, in a file name and
 // in a log, and none of the top-level names.

@@ -8,9 +8,12 @@ import (
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
+
+	"github.com/twinkeel/twinkeel/signing"
 )
 
-// MaxMetadata bounds one metadata file, in bytes. Hosts read no more of a role than this.
+// MaxMetadata bounds one metadata file of any role, in bytes. What hosts take of one
+// role may be less, see signing.MetadataLimit.
 const MaxMetadata = 4 << 20
 
 // File is one file of a repository. Path is relative to the repository's base.
@@ -124,10 +127,24 @@ func marshal[T metadata.Roles](doc *metadata.Metadata[T]) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode metadata: %w", err)
 	}
-	if len(b) > MaxMetadata {
-		return nil, fmt.Errorf("encode metadata: got %d bytes, want at most %d: withdraw releases that no host needs", len(b), MaxMetadata)
+	if limit := signing.MetadataLimit(typeOf(doc)); int64(len(b)) > limit {
+		return nil, fmt.Errorf("encode metadata: got %d bytes, hosts take at most %d: withdraw releases that no host needs, "+
+			"or remove keys and channels", len(b), limit)
 	}
 	return b, nil
+}
+
+// typeOf names the kind of a document as a top-level role; delegated ones are targets.
+func typeOf(doc any) string {
+	switch doc.(type) {
+	case *rootDoc:
+		return RoleRoot
+	case *snapshotDoc:
+		return RoleSnapshot
+	case *timestampDoc:
+		return RoleTimestamp
+	}
+	return RoleTargets
 }
 
 // clone copies a document so that an edit does not reach into the one it came from.

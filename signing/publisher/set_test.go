@@ -284,3 +284,28 @@ func TestOpenMeetsHostileMetadata(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatHostsWouldNotTakeIsNotEncoded(t *testing.T) {
+	set := newTestSite(t).open(t)
+	long := map[string]any{"x": strings.Repeat("x", 64<<10)}
+	for role, encode := range map[string]func() ([]byte, error){
+		RoleRoot: func() ([]byte, error) { set.root.Signed.UnrecognizedFields = long; return marshal(set.root) },
+		RoleTimestamp: func() ([]byte, error) {
+			set.timestamp.Signed.UnrecognizedFields = long
+			return marshal(set.timestamp)
+		},
+		RoleSnapshot: func() ([]byte, error) {
+			for i := range 2000 { // roles
+				set.snapshot.Signed.Meta[fmt.Sprintf("os-%d.json", i)] = metaFile(1, []byte("x"))
+			}
+			return marshal(set.snapshot)
+		},
+	} {
+		if _, err := encode(); err == nil || !strings.Contains(err.Error(), "hosts take at most") {
+			t.Errorf("%s: got %v, want an error about what hosts take", role, err)
+		}
+	}
+	if _, err := marshal(set.targets); err != nil {
+		t.Errorf("targets: %v", err)
+	}
+}
