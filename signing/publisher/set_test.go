@@ -295,7 +295,7 @@ func TestWhatHostsWouldNotTakeIsNotEncoded(t *testing.T) {
 			return marshal(set.timestamp)
 		},
 		RoleSnapshot: func() ([]byte, error) {
-			for i := range 2000 { // roles
+			for i := range 3000 { // roles
 				set.snapshot.Signed.Meta[fmt.Sprintf("os-%d.json", i)] = metaFile(1, []byte("x"))
 			}
 			return marshal(set.snapshot)
