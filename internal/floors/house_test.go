@@ -54,6 +54,7 @@ var house = []room{
 	{"internal/sim", 10, support, "the fakes behind all seams, and the repository they serve"},
 	{"internal/tufadapter", 10, support, "the trust client as a command, for judges from outside"},
 	{"internal/vm", 10, support, "real boots in a virtual machine"},
+	{"internal/vm/guest", 10, support, "what runs in such a machine"},
 	{"internal/machine", 10, support, "a computer around the real binaries, on loop devices"},
 	{"internal/story", 11, support, "what the examples tell, with the real commands"},
 	{"examples/*", 12, support, "shows the real commands at work"},
@@ -87,7 +88,7 @@ var homes = []home{
 	{"github.com/spf13/cobra", []string{"cmd/..."}, nil, "libraries know nothing of command lines"},
 	{"github.com/spf13/pflag", []string{"cmd/..."}, nil, "comes with cobra"},
 	{"golang.org/x/term", []string{"cmd/..."}, nil, "only a command sits at a terminal"},
-	{"golang.org/x/sys/unix", []string{"partitions/...", "internal/durable", "agent/fetcher/...", "agent/writer", "agent/control", "agent/health", "internal/machine", "examples/...", "cmd/..."}, nil, "system calls stay in the real implementations of seams"},
+	{"golang.org/x/sys/unix", []string{"partitions/...", "internal/durable", "agent/fetcher/...", "agent/writer", "agent/control", "agent/health", "internal/machine", "internal/vm/guest", "examples/...", "cmd/..."}, nil, "system calls stay in the real implementations of seams"},
 	{"github.com/rogpeppe/go-internal", nil, everywhere, "scripts that test commands"},
 	{"pgregory.net/rapid", []string{"partitions/bootloader/bootloadertest"}, everywhere, "properties over random histories"},
 }

@@ -1,0 +1,145 @@
+package vm
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+const (
+	mib    = 1 << 20
+	sector = 512
+)
+
+// Partition is one partition of a disk that Make makes.
+type Partition struct {
+	Label string            // in the partition table
+	Type  string            // sgdisk's short type code
+	MiB   int               // size
+	Files map[string][]byte // content of a FAT file system; nil: none is made
+}
+
+// Make writes to path a sparse disk image with the given partitions, the first one at 1
+// MiB. work is a directory for what is needed on the way.
+func Make(path, work string, parts []Partition) error {
+	total := 2 // table in front and behind
+	args := []string{"-a", "2048"}
+	for i, p := range parts {
+		n := strconv.Itoa(i + 1)
+		args = append(args, "-n", fmt.Sprintf("%s:0:+%dM", n, p.MiB), "-t", n+":"+p.Type, "-c", n+":"+p.Label)
+		total += p.MiB
+	}
+	disk, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
+	if err := disk.Truncate(int64(total) * mib); err != nil {
+		return err
+	}
+	if err := run("sgdisk", append(args, path)...); err != nil {
+		return err
+	}
+	at := int64(mib)
+	for _, p := range parts {
+		if p.Files != nil {
+			image := filepath.Join(work, p.Label+".fat")
+			if err := makeFAT(image, work, p); err != nil {
+				return fmt.Errorf("partition %s: %w", p.Label, err)
+			}
+			if err := put(disk, at, image); err != nil {
+				return fmt.Errorf("partition %s: %w", p.Label, err)
+			}
+		}
+		at += int64(p.MiB) * mib
+	}
+	return disk.Close()
+}
+
+// makeFAT makes a FAT file system that holds the files of p.
+func makeFAT(image, work string, p Partition) error {
+	tree := filepath.Join(work, p.Label+".tree")
+	if err := os.RemoveAll(tree); err != nil {
+		return err
+	}
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return err
+	}
+	for name, content := range p.Files {
+		path := filepath.Join(tree, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, content, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(image, nil, 0o644); err != nil {
+		return err
+	}
+	if err := os.Truncate(image, int64(p.MiB)*mib); err != nil {
+		return err
+	}
+	if err := run("mkfs.vfat", "-n", "TWINKEEL", image); err != nil {
+		return err
+	}
+	entries, err := filepath.Glob(filepath.Join(tree, "*"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := run("mcopy", "-s", "-i", image, e, "::"); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(tree)
+}
+
+// put copies the file from into disk at off, leaving out blocks of zeros, so that the
+// image stays sparse.
+func put(disk *os.File, off int64, from string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b, zero := make([]byte, 64<<10), make([]byte, 64<<10)
+	for {
+		n, err := io.ReadFull(f, b)
+		if string(b[:n]) != string(zero[:n]) {
+			if _, err := disk.WriteAt(b[:n], off); err != nil {
+				return err
+			}
+		}
+		off += int64(n)
+		switch err {
+		case nil:
+		case io.EOF, io.ErrUnexpectedEOF:
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// Clone copies a disk image, sparsely.
+func Clone(from, to string) error {
+	f, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(st.Size()); err != nil {
+		return err
+	}
+	if err := put(f, 0, from); err != nil {
+		return err
+	}
+	return f.Close()
+}

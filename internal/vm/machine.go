@@ -1,0 +1,115 @@
+package vm
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Config is a machine to start.
+type Config struct {
+	Disk     string // image, written to
+	Vars     string // UEFI variables, made if it is not there; "": the machine has a BIOS
+	ReadOnly bool   // the disk refuses writes
+	Log      string // file that takes the console
+}
+
+// Machine is a running QEMU.
+type Machine struct {
+	cmd   *exec.Cmd
+	in    io.Writer
+	lines chan string
+	tail  []string // what was on the console last
+}
+
+// Start powers a machine on. It is killed when ctx ends.
+func Start(ctx context.Context, c Config) (*Machine, error) {
+	args := []string{
+		"-n", "10", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256", "-smp", "1",
+		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
+		"-device", "virtio-blk-pci,drive=d0,bootindex=1",
+	}
+	drive := "if=none,id=d0,format=raw,file=" + c.Disk
+	if c.ReadOnly {
+		drive += ",readonly=on"
+	}
+	args = append(args, "-drive", drive)
+	if c.Vars != "" {
+		if _, err := os.Stat(c.Vars); err != nil {
+			if err := Clone(ovmfVars, c.Vars); err != nil {
+				return nil, err
+			}
+		}
+		args = append(args, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+ovmfCode,
+			"-drive", "if=pflash,unit=1,format=raw,file="+c.Vars)
+	}
+	log, err := os.OpenFile(c.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{cmd: exec.CommandContext(ctx, "nice", args...), lines: make(chan string, 4096)}
+	m.cmd.Stderr = log
+	out, err := m.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if m.in, err = m.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := m.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer log.Close()
+		defer close(m.lines)
+		s := bufio.NewScanner(io.TeeReader(out, log))
+		s.Buffer(nil, 1<<20)
+		for s.Scan() {
+			m.lines <- strings.TrimSpace(s.Text())
+		}
+	}()
+	return m, nil
+}
+
+// Await returns the first line on the console from now on that holds one of the words,
+// from that word on. It fails when the machine ends or ctx does.
+func (m *Machine) Await(ctx context.Context, words ...string) (string, error) {
+	for {
+		select {
+		case line, ok := <-m.lines:
+			if !ok {
+				return "", fmt.Errorf("machine ended before %q; it said: %s", words, strings.Join(m.tail, " | "))
+			}
+			if m.tail = append(m.tail, line); len(m.tail) > 12 {
+				m.tail = m.tail[1:]
+			}
+			for _, w := range words {
+				if i := strings.Index(line, w); i >= 0 {
+					return line[i:], nil
+				}
+			}
+		case <-ctx.Done():
+			return "", fmt.Errorf("%w before %q; the machine said: %s", ctx.Err(), words, strings.Join(m.tail, " | "))
+		}
+	}
+}
+
+// Say types a line on the console.
+func (m *Machine) Say(line string) error {
+	_, err := io.WriteString(m.in, line+"\n")
+	return err
+}
+
+// Stop cuts the power and returns the processor time that the machine took.
+func (m *Machine) Stop() time.Duration {
+	_ = m.cmd.Process.Kill() // it may have ended by itself
+	for range m.lines {
+	}
+	_ = m.cmd.Wait() // killed: an error that says nothing
+	return m.cmd.ProcessState.UserTime() + m.cmd.ProcessState.SystemTime()
+}
