@@ -7,23 +7,30 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/twinkeel/twinkeel/signing/publisher"
+	"github.com/twinkeel/twinkeel/signing/translog"
 )
 
-// commit publishes: contents of new targets first, then what Seal returns. Each file is
+// commit publishes: what logFiles returns first, then contents of new targets, then what
+// Seal returns. Each file is
 // durable before the next is begun, so that wherever this stops,
 //
 //   - before timestamp.json: hosts see the old state; the new files are referred to by
 //     nothing, a later run writes its own versions beside them, and gc takes them away;
 //   - after it: hosts see the new state, and all that it names is there.
 func (s *Site) commit(ctx context.Context, set *publisher.Set, ring *publisher.Ring, contents []publisher.File, keepSnapshot bool) error {
+	logged, err := s.logFiles(ctx, set, ring, contents)
+	if err != nil {
+		return err
+	}
 	files, err := set.Seal(ring, s.online(), keepSnapshot)
 	if err != nil {
 		return err
 	}
-	return s.write(ctx, set, append(contents, files...))
+	return s.write(ctx, set, slices.Concat(logged, contents, files))
 }
 
 // write writes files in their order, after the client that hosts run has accepted them.
@@ -40,7 +47,8 @@ func (s *Site) write(ctx context.Context, set *publisher.Set, files []publisher.
 }
 
 // put writes one file of the repository, durably. A file that is there keeps its content,
-// but for timestamp.json.
+// but for timestamp.json, the log's checkpoint, and files of the log that the checkpoint
+// does not cover yet.
 func (s *Site) put(f publisher.File) error {
 	path := s.repo(f.Path)
 	if f.Path != "metadata/timestamp.json" {
@@ -48,7 +56,7 @@ func (s *Site) put(f publisher.File) error {
 		if err == nil && bytes.Equal(old, f.Data) {
 			return nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !strings.HasPrefix(f.Path, translog.Dir) && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("write %s: it exists with other content", f.Path)
 		}
 	}

@@ -184,7 +184,11 @@ func (b *bundle) fill(ctx context.Context, set *publisher.Set) error {
 			}
 		}
 	}
-	for _, path := range paths {
+	log, err := b.site.logPaths(set, b.releases)
+	if err != nil {
+		return err
+	}
+	for _, path := range append(paths, log...) {
 		data, err := readFile(b.site.repo(path), publisher.MaxMetadata)
 		if err != nil {
 			return fmt.Errorf("export: %w", err)

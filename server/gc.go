@@ -189,6 +189,9 @@ func (s *Site) inventory(set *publisher.Set) (*inventory, error) {
 	for _, file := range set.MetadataFiles() {
 		i.files["metadata/"+file] = true
 	}
+	if err := s.logInventory(set, i.files); err != nil {
+		return nil, err
+	}
 	for _, role := range set.Roles() {
 		if role.Name != publisher.RoleTargets && !strings.Contains(role.Name, "-") {
 			continue

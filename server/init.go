@@ -11,6 +11,7 @@ import (
 
 	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/signing/publisher"
+	"github.com/twinkeel/twinkeel/signing/translog"
 )
 
 // InitOptions describe a new site.
@@ -20,6 +21,7 @@ type InitOptions struct {
 	Kind      publisher.Kind
 	Spare     string // directory of the spare root key (solo); "": keys/spare
 	Lifetimes Lifetimes
+	Log       translog.Mode // what hosts demand of the release log; "": Require
 }
 
 // InitResult says what was made.
@@ -96,6 +98,11 @@ func (s *Site) init(ctx context.Context, in InitOptions) (*InitResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	checkpoint, err := sealCheckpoint(ring, translog.Empty(plan.Log.Origin), plan.Log.Keys)
+	if err != nil {
+		return nil, err
+	}
+	files = append([]publisher.File{{Path: translog.CheckpointPath, Data: checkpoint}}, files...)
 	if err := s.write(ctx, set, files); err != nil {
 		return nil, err
 	}
@@ -155,7 +162,11 @@ func (m *keyMaker) make(name, dir string, encrypted bool) publisher.PublicKey {
 	if m.err != nil {
 		return publisher.PublicKey{}
 	}
-	key, err := publisher.Generate(m.kind)
+	kind := m.kind
+	if name == logKeyName {
+		kind = publisher.Ed25519 // the only kind that signs checkpoints
+	}
+	key, err := publisher.Generate(kind)
 	if err != nil {
 		m.err = err
 		return publisher.PublicKey{}
@@ -214,7 +225,19 @@ func (s *Site) makeKeys(in InitOptions, ring *publisher.Ring) (*publisher.Plan, 
 	}
 	p.Snapshot = m.authority(publisher.RoleSnapshot, 1, keys, false, "snapshot")
 	p.Timestamp = m.authority(publisher.RoleTimestamp, 1, keys, false, "timestamp")
-	return p, m.sheet, m.err
+	log := m.make(logKeyName, keys, false)
+	if m.err != nil {
+		return nil, nil, m.err
+	}
+	delete(p.Names, log.ID) // it is named by the policy, not by root or targets
+	m.sheet[len(m.sheet)-1].Roles = []string{"the release log"}
+	p.Log = &translog.Policy{Mode: in.Log, Origin: logOrigin(log)}
+	if in.Log == "" {
+		p.Log.Mode = translog.Require
+	}
+	text, err := log.LogKey(p.Log.Origin)
+	p.Log.Keys = []string{text}
+	return p, m.sheet, err
 }
 
 // releases says who signs the releases of a channel. In a company, stable takes two

@@ -12,10 +12,12 @@ import (
 
 // RenewOptions say what to sign anew.
 type RenewOptions struct {
-	Roles   []string // roles of people to sign as well: targets, os-CHANNEL
-	All     bool     // online roles even if they are not due
-	Skip    int64    // make versions higher by this many, after a restore
-	Propose bool     // make a proposal of Roles instead of signing them here
+	Roles []string // roles of people to sign as well: targets, os-CHANNEL
+	All   bool     // online roles even if they are not due
+	// Skip makes versions higher by this many, after a restore. With role targets the
+	// release log begins anew, too, as another one.
+	Skip    int64
+	Propose bool // make a proposal of Roles instead of signing them here
 }
 
 // RenewResult says what was signed.
@@ -46,6 +48,12 @@ func (s *Site) Renew(ctx context.Context, in RenewOptions) (*RenewResult, error)
 		}
 		if err := set.Renew(role); err != nil {
 			return nil, fmt.Errorf("renew: %w", err)
+		}
+	}
+	if in.Skip > 0 && slices.Contains(in.Roles, publisher.RoleTargets) {
+		// Hosts may have seen a longer log than the one that came back.
+		if err := restartLog(set); err != nil {
+			return nil, err
 		}
 	}
 	r := &RenewResult{Format: 1}
@@ -91,6 +99,17 @@ func (s *Site) Renew(ctx context.Context, in RenewOptions) (*RenewResult, error)
 		return r, nil
 	}
 	return r, s.record("renew", done)
+}
+
+func restartLog(set *publisher.Set) error {
+	p, had, err := set.Log()
+	if err != nil || !had {
+		return err
+	}
+	if p, err = restarted(p); err != nil {
+		return err
+	}
+	return set.SetLog(p)
 }
 
 // nextRenewal is when the first online role has half its life left.

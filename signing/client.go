@@ -34,6 +34,8 @@ type Config struct {
 	MinTime time.Time
 	// FetchTimeout bounds one Fetch; zero means DefaultFetchTimeout.
 	FetchTimeout time.Duration
+	// Verdicts may be shared with other clients; nil means that this one has its own.
+	Verdicts *Verdicts
 	// Interop accepts what the TUF specification allows beyond twinkeel's own profile:
 	// RSA keys, any role name, metadata listed without length and digest. It exists to
 	// be judged by outside conformance suites; a host leaves it false.
@@ -59,6 +61,9 @@ type Client struct {
 	// memo holds verified targets roles by edge, so that a poll that finds nothing new
 	// parses nothing large again.
 	memo map[string]*role
+	// logWarning is LogState.Warning; evidence is what evidenceFile holds.
+	logWarning string
+	evidence   []evidence
 
 	mu    sync.Mutex // guards state
 	state State
@@ -73,12 +78,16 @@ func Open(cfg Config) (*Client, error) {
 	if cfg.FetchTimeout <= 0 {
 		cfg.FetchTimeout = DefaultFetchTimeout
 	}
+	if cfg.Verdicts == nil {
+		cfg.Verdicts = &Verdicts{}
+	}
 	c := &Client{cfg: cfg, memo: map[string]*role{}}
 	names, err := cfg.Dir.List()
 	if err != nil {
 		return nil, fmt.Errorf("open trust: %w", err)
 	}
 	c.floors = openFloors(cfg.Dir, hasRoleFile(names))
+	c.evidence = c.readEvidence()
 	c.readFactory()
 	if _, err := c.newSession(); err != nil {
 		return nil, fmt.Errorf("open trust: %w", err)
@@ -110,7 +119,8 @@ func (c *Client) Refresh(ctx context.Context, src Source) error {
 // Target returns the verified content of the target called name, at most limit bytes.
 // It works on what is committed, with or without a Refresh before, as long as every role
 // on the way is unexpired now; roles and content that are not cached are asked of src,
-// which may be nil. A target that no role lists is fs.ErrNotExist.
+// which may be nil. A target that no role lists is fs.ErrNotExist. If the top-level
+// targets role demands it, a release must stand in the release log as well.
 func (c *Client) Target(ctx context.Context, src Source, name string, limit int64) ([]byte, error) {
 	if err := c.checkTargetName(name); err != nil {
 		return nil, err
@@ -122,6 +132,9 @@ func (c *Client) Target(ctx context.Context, src Source, name string, limit int6
 	defer c.publish(s)
 	f, err := s.find(ctx, src, name)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.checkLogged(ctx, src, s, name, f); err != nil {
 		return nil, err
 	}
 	return c.content(ctx, src, s, name, f, limit)
@@ -179,14 +192,14 @@ func (c *Client) ClockBehind() bool {
 // Reset forgets all state, floors included: the next Refresh starts from the factory
 // root. It is an administrator's decision, for it gives up rollback protection.
 func (c *Client) Reset() error {
-	c.session, c.memo = nil, map[string]*role{}
+	c.session, c.memo, c.evidence, c.logWarning = nil, map[string]*role{}, nil, ""
 	names, err := c.cfg.Dir.List()
 	if err != nil {
 		return fmt.Errorf("reset trust: %w", err)
 	}
 	// Floors go last: a reset that is cut short leaves them in force.
 	for _, name := range names {
-		if isRoleFile(name) {
+		if isRoleFile(name) || name == evidenceFile {
 			if err := c.cfg.Dir.Remove(name); err != nil {
 				return fmt.Errorf("reset trust: %w", err)
 			}

@@ -24,7 +24,7 @@ const (
 var floorFiles = [2]string{"floor.0", "floor.1"}
 
 // floorMembers are the members of floorState.
-var floorMembers = []string{"format", "sequence", "root", "roles"}
+var floorMembers = []string{"format", "sequence", "root", "roles", "log"}
 
 // floorState is what a host never goes below. It is kept apart from the metadata, so
 // that losing the metadata loses no protection.
@@ -33,6 +33,7 @@ type floorState struct {
 	Sequence uint64               `json:"sequence"` // the valid copy with the higher one counts
 	Root     int64                `json:"root"`     // version of the newest root seen
 	Roles    map[string]roleFloor `json:"roles"`    // by "delegator/role"
+	Log      *logFloor            `json:"log,omitempty"`
 	// unknown holds members that a newer agent wrote; they are written back unchanged.
 	unknown map[string]json.RawMessage
 }

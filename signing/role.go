@@ -158,8 +158,30 @@ func (s *session) verifyRole(parent *role, name string, data []byte, m *metadata
 			return nil, untrusted("%s: %w", name, err)
 		}
 	}
+	delegator := release.DigestOf(s.root)
+	if parent != nil {
+		delegator = parent.digest
+	}
+	key := ask("role", s.c.cfg.Interop).of(delegator[:], []byte(name), data).key()
+	v, known := s.c.cfg.Verdicts.get(key)
+	if !known {
+		v.role, v.err = s.judgeRole(parent, name, data)
+		s.c.cfg.Verdicts.put(key, v)
+	}
+	if v.err != nil {
+		return nil, untrusted("%s: %w", name, v.err)
+	}
+	r := *v.role
+	if m != nil && r.version != m.Version {
+		return nil, untrusted("%s: version: got %d, want %d", name, r.version, m.Version)
+	}
+	return &r, nil
+}
+
+// judgeRole is what verifyRole remembers: it depends on data and the parent alone.
+func (s *session) judgeRole(parent *role, name string, data []byte) (*role, error) {
 	if err := s.c.precheck(data, maxTargetsSize); err != nil {
-		return nil, untrusted("%s: %w", name, err)
+		return nil, err
 	}
 	md := new(metadata.Metadata[metadata.TargetsType])
 	err := guard(func() error {
@@ -173,14 +195,11 @@ func (s *session) verifyRole(parent *role, name string, data []byte, m *metadata
 		return delegator.VerifyDelegate(name, md)
 	})
 	if err != nil {
-		return nil, untrusted("%s: %w", name, err)
-	}
-	if m != nil && md.Signed.Version != m.Version {
-		return nil, untrusted("%s: version: got %d, want %d", name, md.Signed.Version, m.Version)
+		return nil, err
 	}
 	r, err := s.c.newRole(name, &md.Signed)
 	if err != nil {
-		return nil, untrusted("%s: %w", name, err)
+		return nil, err
 	}
 	r.digest = release.DigestOf(data)
 	return r, nil

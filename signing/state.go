@@ -17,6 +17,8 @@ type State struct {
 	TimeFloor time.Time   `json:"timeFloor"` // proven to have passed
 	// Problem says why updates are refused until trust is reset; normally empty.
 	Problem string `json:"problem,omitempty"`
+	// Log is the release log, if there is one.
+	Log LogState `json:"log"`
 }
 
 // RoleState is one committed role.
@@ -32,13 +34,13 @@ func (c *Client) State() State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.state
-	s.Roles = slices.Clone(s.Roles)
+	s.Roles, s.Log.Refused = slices.Clone(s.Roles), slices.Clone(s.Log.Refused)
 	return s
 }
 
 // publish makes s, which may be nil, what State returns.
 func (c *Client) publish(s *session) {
-	st := State{RootFloor: c.floors.state.Root, TimeFloor: c.cfg.MinTime}
+	st := State{RootFloor: c.floors.state.Root, TimeFloor: c.cfg.MinTime, Log: c.logState()}
 	if err := c.usable(); err != nil {
 		st.Problem = err.Error()
 	}

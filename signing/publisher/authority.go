@@ -11,6 +11,7 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/signing/translog"
 )
 
 // namesField is the field of root's and targets' signed part that tells what people call
@@ -28,6 +29,7 @@ type Plan struct {
 	Root, Targets, Snapshot, Timestamp Authority
 	Channels                           []Channel
 	Names                              map[string]string // key id to what people call it
+	Log                                *translog.Policy  // nil: there is no release log
 	Now                                time.Time
 	Expires                            func(role string) time.Time
 }
@@ -72,6 +74,11 @@ func New(plan Plan, ring *Ring) (*Set, []File, error) {
 	}
 	if err := setRest(&s.targets.Signed.UnrecognizedFields, namesField, plan.Names); err != nil {
 		return nil, nil, err
+	}
+	if plan.Log != nil {
+		if err := s.SetLog(*plan.Log); err != nil {
+			return nil, nil, err
+		}
 	}
 	for _, c := range plan.Channels {
 		if err := s.AddChannel(c); err != nil {

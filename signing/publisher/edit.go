@@ -13,11 +13,8 @@ import (
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 
 	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/signing"
 )
-
-// withdrawnField is the field of a role's signed part that tells which targets were
-// withdrawn. TUF clients carry unknown fields along and ignore them.
-const withdrawnField = "x-twinkeel-withdrawn"
 
 // Target is one file that a role vouches for.
 type Target struct {
@@ -34,10 +31,7 @@ func (t Target) Path() string {
 }
 
 // Withdrawal says why a target is no longer vouched for.
-type Withdrawal struct {
-	Reason string    `json:"reason"`
-	Time   time.Time `json:"time"`
-}
+type Withdrawal = signing.Withdrawal
 
 // Targets returns what a role vouches for, sorted by name.
 func (s *Set) Targets(role string) ([]Target, error) {
@@ -85,7 +79,7 @@ func (s *Set) Withdrawn(role string) (map[string]Withdrawal, error) {
 		return nil, err
 	}
 	list := map[string]Withdrawal{}
-	if err := rest(doc.Signed.UnrecognizedFields, withdrawnField, &list); err != nil {
+	if err := rest(doc.Signed.UnrecognizedFields, signing.WithdrawnField, &list); err != nil {
 		return nil, fmt.Errorf("role %s: %w", role, err)
 	}
 	return list, nil
@@ -123,7 +117,7 @@ func (s *Set) Withdraw(role, name string, w Withdrawal) error {
 	delete(doc.Signed.Targets, name)
 	w.Time = second(w.Time)
 	list[name] = w
-	return setRest(&doc.Signed.UnrecognizedFields, withdrawnField, list)
+	return setRest(&doc.Signed.UnrecognizedFields, signing.WithdrawnField, list)
 }
 
 // DropTarget makes a role no longer vouch for name, without a record. The role has to be

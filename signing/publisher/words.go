@@ -108,6 +108,9 @@ func (w *words) authority(role string, oldKeys, newKeys []string, oldThreshold, 
 func (w *words) role(role string, before, after *targetsDoc) error {
 	w.say("%s goes from version %d to %d", role, before.Signed.Version, after.Signed.Version)
 	w.expiry(role, before.Signed.Expires, after.Signed.Expires)
+	if err := w.log(role, before, after); err != nil {
+		return err
+	}
 	for _, name := range union(before.Signed.Targets, after.Signed.Targets) {
 		old, now := before.Signed.Targets[name], after.Signed.Targets[name]
 		switch {

@@ -77,6 +77,23 @@ func (p Policy) Validate() error {
 	return nil
 }
 
+// Renamed returns the policy for another log with the same keys.
+func (p Policy) Renamed(origin string) (Policy, error) {
+	next := Policy{Mode: p.Mode, Origin: origin}
+	for _, k := range p.Keys {
+		pub, err := PublicKey(k)
+		if err != nil {
+			return next, err
+		}
+		text, err := Key(origin, pub)
+		if err != nil {
+			return next, fmt.Errorf("log policy: %w", err)
+		}
+		next.Keys = append(next.Keys, text)
+	}
+	return next, next.Validate()
+}
+
 func (p Policy) verifier(key string) (note.Verifier, error) {
 	v, err := note.NewVerifier(key)
 	if err != nil {
