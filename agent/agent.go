@@ -39,6 +39,8 @@ type Options struct {
 	StateFormat int         // newest format this agent reads; 0: StateFormat
 	Factory     []byte      // the first TUF root
 	BuildTime   time.Time   // the clock is never believed to be before this
+	// Verdicts over metadata may be shared by agents; nil: this one has its own.
+	Verdicts *signing.Verdicts
 
 	Slots  Slots
 	Loader bootloader.BootLoader

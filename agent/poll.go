@@ -63,7 +63,7 @@ func (a *Agent) client() (*signing.Client, error) {
 	if err != nil {
 		return nil, &Refusal{Reason{CodeState, fmt.Sprintf("open trust state: %v", err)}, err}
 	}
-	c, err := signing.Open(signing.Config{Dir: dir, Factory: a.o.Factory, Now: a.o.Clock.Now, MinTime: a.o.BuildTime})
+	c, err := signing.Open(signing.Config{Dir: dir, Factory: a.o.Factory, Now: a.o.Clock.Now, MinTime: a.o.BuildTime, Verdicts: a.o.Verdicts})
 	if err != nil {
 		return nil, trustRefusal("open trust state", err)
 	}

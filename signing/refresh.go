@@ -79,10 +79,7 @@ func (s *session) walkRoots(ctx context.Context, src Source) error {
 
 // nextRoot makes data the root in use if the one before it and data itself sign it.
 func (s *session) nextRoot(data []byte) error {
-	if err := s.c.precheck(data, maxRootSize); err != nil {
-		return err
-	}
-	err := guard(func() error {
+	err := s.apply("next root", data, maxRootSize, func() error {
 		_, err := s.core.UpdateRoot(data)
 		return err
 	})
@@ -124,10 +121,7 @@ func (s *session) refreshTimestamp(ctx context.Context, src Source) error {
 // takeTimestamp makes data the timestamp in use, unless the one in use has the same
 // version.
 func (s *session) takeTimestamp(data []byte) (newer bool, err error) {
-	if err := s.c.precheck(data, maxTimestampSize); err != nil {
-		return false, err
-	}
-	err = guard(func() error {
+	err = s.apply("timestamp", data, maxTimestampSize, func() error {
 		_, err := s.core.UpdateTimestamp(data)
 		return err
 	})
@@ -195,10 +189,7 @@ func (s *session) takeSnapshot(data []byte, m *metadata.MetaFiles) error {
 	if err := m.VerifyLengthHashes(data); err != nil {
 		return err
 	}
-	if err := s.c.precheck(data, maxSnapshotSize); err != nil {
-		return err
-	}
-	err := guard(func() error {
+	err := s.apply("snapshot", data, maxSnapshotSize, func() error {
 		_, err := s.core.UpdateSnapshot(data, false)
 		return err
 	})

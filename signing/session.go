@@ -8,6 +8,8 @@ import (
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
 	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
+
+	"github.com/twinkeel/twinkeel/release"
 )
 
 // Edges of the top-level roles that floors are kept for.
@@ -24,6 +26,8 @@ type session struct {
 	// root is the exact bytes of the root in use; stored says that root.json holds them.
 	root   []byte
 	stored bool
+	// past names everything that core was asked to take so far.
+	past release.Digest
 	// roles holds the targets roles used so far, by edge.
 	roles map[string]*role
 	// lenient serves Cached: signatures are checked, freshness and floors are not.
@@ -60,24 +64,22 @@ func (c *Client) startFrom(data []byte) (*session, error) {
 	if data == nil {
 		return nil, errors.New("no factory root is given, and none is committed")
 	}
-	if err := c.precheck(data, maxRootSize); err != nil {
-		return nil, err
-	}
-	var core *trustedmetadata.TrustedMetadata
-	err := guard(func() (err error) {
-		core, err = trustedmetadata.New(data)
-		return err
+	s := &session{c: c, root: data, roles: map[string]*role{}}
+	err := s.apply("first root", data, maxRootSize, func() (err error) {
+		core, err := trustedmetadata.New(data)
+		if err != nil {
+			return err
+		}
+		// Expiry is ours to judge, at the time of use and by the time floor: for the
+		// core, nothing ever expires.
+		core.RefTime = time.Time{}
+		s.core = core
+		return checkRoot(&core.Root.Signed, c.cfg.Interop)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRoot(&core.Root.Signed, c.cfg.Interop); err != nil {
-		return nil, err
-	}
-	// Expiry is ours to judge, at the time of use and by the time floor: for the core,
-	// nothing ever expires.
-	core.RefTime = time.Time{}
-	return &session{c: c, core: core, root: data, roles: map[string]*role{}}, nil
+	return s, nil
 }
 
 // committed returns the session of what is on disk. It asks nobody and writes nothing.
@@ -144,15 +146,16 @@ func stale(err error) error {
 // loadTimestamp takes the committed timestamp if it verifies under the root in use.
 func (s *session) loadTimestamp() {
 	data := s.c.cachedRole(metadata.TIMESTAMP)
-	if data == nil || s.c.precheck(data, maxTimestampSize) != nil {
+	if data == nil {
 		return
 	}
-	err := guard(func() error {
+	err := s.apply("timestamp", data, maxTimestampSize, func() error {
 		_, err := s.core.UpdateTimestamp(data)
 		return err
 	})
 	if err != nil || s.checkTimestamp() != nil {
 		s.core.Timestamp = nil
+		s.dropped("timestamp")
 	}
 }
 
@@ -161,10 +164,10 @@ func (s *session) loadTimestamp() {
 // base that a newer snapshot must not fall behind.
 func (s *session) loadSnapshot() bool {
 	data := s.c.cachedRole(metadata.SNAPSHOT)
-	if data == nil || s.c.precheck(data, maxSnapshotSize) != nil {
+	if data == nil {
 		return false
 	}
-	err := guard(func() error {
+	err := s.apply("snapshot of before", data, maxSnapshotSize, func() error {
 		_, err := s.core.UpdateSnapshot(data, true)
 		return err
 	})
@@ -173,6 +176,7 @@ func (s *session) loadSnapshot() bool {
 	}
 	if checkSnapshot(&s.core.Snapshot.Signed, s.c.cfg.Interop) != nil {
 		s.core.Snapshot = nil
+		s.dropped("snapshot")
 		return false
 	}
 	return err == nil && fits(s.core.Timestamp.Signed.Meta["snapshot.json"], data)

@@ -1,0 +1,114 @@
+package signing
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+	"sync"
+
+	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
+
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// maxVerdicts bounds what Verdicts remember. Beyond it they begin anew.
+const maxVerdicts = 4096
+
+// Verdicts remember what the checks of metadata came to. Parsing a file and checking its
+// signatures is a pure function of its bytes and of the bytes that were accepted before
+// it, so a check with the very same inputs is not made twice. Whatever depends on time,
+// on floors or on the disk is none of it. Several clients may share Verdicts; those of a
+// process that runs for long save it the signatures of every poll that finds nothing new.
+// The zero value is ready to use; a nil pointer remembers nothing.
+type Verdicts struct {
+	mu   sync.Mutex
+	made map[release.Digest]verdict
+}
+
+// verdict is what one check came to.
+type verdict struct {
+	core *trustedmetadata.TrustedMetadata // what is trusted after it
+	role *role                            // that was verified
+	err  error
+}
+
+func (v *Verdicts) get(key release.Digest) (verdict, bool) {
+	if v == nil {
+		return verdict{}, false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	d, ok := v.made[key]
+	return d, ok
+}
+
+func (v *Verdicts) put(key release.Digest, d verdict) {
+	if v == nil {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.made == nil || len(v.made) >= maxVerdicts {
+		v.made = map[release.Digest]verdict{}
+	}
+	v.made[key] = d
+}
+
+// question names a check by all that its answer depends on.
+type question struct{ h hash.Hash }
+
+func ask(what string, interop bool) question {
+	q := question{sha256.New()}
+	mode := "own"
+	if interop {
+		mode = "interop"
+	}
+	return q.of([]byte(what), []byte(mode))
+}
+
+// of adds inputs, each with its length, so that no two lists run together.
+func (q question) of(inputs ...[]byte) question {
+	for _, b := range inputs {
+		q.h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(b))))
+		q.h.Write(b)
+	}
+	return q
+}
+
+func (q question) key() (d release.Digest) {
+	q.h.Sum(d[:0])
+	return d
+}
+
+// copyOf returns what is trusted as a value of its own. What it points to is never
+// changed, only replaced.
+func copyOf(core *trustedmetadata.TrustedMetadata) *trustedmetadata.TrustedMetadata {
+	if core == nil {
+		return nil
+	}
+	c := *core
+	return &c
+}
+
+// apply lets the core take data in: limits and form first, then by call. What the core
+// holds is a pure function of everything that it was asked to take so far, which past
+// names.
+func (s *session) apply(step string, data []byte, limit int, call func() error) error {
+	key := ask(step, s.c.cfg.Interop).of(s.past[:], data).key()
+	if v, ok := s.c.cfg.Verdicts.get(key); ok {
+		s.core, s.past = copyOf(v.core), key
+		return v.err
+	}
+	err := s.c.precheck(data, limit)
+	if err == nil {
+		err = guard(call)
+	}
+	s.c.cfg.Verdicts.put(key, verdict{core: copyOf(s.core), err: err})
+	s.past = key
+	return err
+}
+
+// dropped notes that a part of what the core took was taken from it again.
+func (s *session) dropped(what string) {
+	s.past = ask("drop "+what, s.c.cfg.Interop).of(s.past[:]).key()
+}
