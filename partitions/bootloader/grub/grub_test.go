@@ -334,7 +334,7 @@ func TestTooManyVariablesAreAnErrorAndChangeNothing(t *testing.T) {
 
 func TestBootedReadsTheKernelsCommandLine(t *testing.T) {
 	dir := t.TempDir()
-	k := Kernel{filepath.Join(dir, "cmdline"), filepath.Join(dir, "boot_id"), filepath.Join(dir, "soft-reboot")}
+	k := Kernel{Cmdline: filepath.Join(dir, "cmdline"), BootID: filepath.Join(dir, "boot_id"), SoftReboot: filepath.Join(dir, "soft-reboot")}
 	l := New(Blocks{}, k)
 	put := func(path, content string) {
 		t.Helper()

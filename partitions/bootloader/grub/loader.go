@@ -10,6 +10,7 @@ import (
 
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
+	"github.com/twinkeel/twinkeel/partitions/bootloader/running"
 )
 
 // Blocks are the four environment blocks, each of BlockSize bytes.
@@ -24,6 +25,15 @@ type Loader struct {
 	b      Blocks
 	kernel Kernel
 }
+
+// Kernel is where the running kernel says how it was started.
+type Kernel = running.Kernel
+
+// Running is the kernel of this machine.
+func Running() Kernel { return running.Here() }
+
+// Booted reads the boot from the running kernel.
+func (l *Loader) Booted(context.Context) (bootloader.Boot, error) { return l.kernel.Booted() }
 
 // New returns the loader over the given blocks; kernel tells it what runs.
 func New(b Blocks, kernel Kernel) *Loader { return &Loader{b, kernel} }

@@ -14,6 +14,7 @@ import (
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/partitions/bootloader/bootloadertest"
+	"github.com/twinkeel/twinkeel/partitions/bootloader/running"
 )
 
 func layout() Layout {
@@ -229,7 +230,7 @@ func TestTheScriptFallsBackInTheSameBootAndSaysSo(t *testing.T) {
 	}
 	dir, l := inFiles(t, armed)
 	bootFiles(t, dir, partitions.A)
-	boot, err := parseCmdline(script(t, dir, false))
+	boot, err := running.ParseCmdline(script(t, dir, false))
 	if err != nil || boot != (bootloader.Boot{Slot: partitions.A, Firmware: true, Fallback: true}) {
 		t.Errorf("got %+v, %v", boot, err)
 	}
@@ -248,7 +249,7 @@ func TestTheScriptStartsNoTrialThatItCannotCount(t *testing.T) {
 	dir, _ := inFiles(t, armed)
 	bootFiles(t, dir, partitions.A, partitions.B)
 	line := script(t, dir, true)
-	if boot, err := parseCmdline(line); err != nil || boot != (bootloader.Boot{Slot: partitions.A, Firmware: true}) {
+	if boot, err := running.ParseCmdline(line); err != nil || boot != (bootloader.Boot{Slot: partitions.A, Firmware: true}) {
 		t.Errorf("got %+v, %v", boot, err)
 	}
 	line = script(t, dir, false)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
+	"github.com/twinkeel/twinkeel/partitions/bootloader/record"
 )
 
 // ErrNothingBoots is in the chain of PowerOn's error when the loader found no slot to
@@ -17,7 +18,7 @@ var ErrNothingBoots = errors.New("nothing boots")
 // id and returns it. loadable says whether the loader finds a kernel in a slot that it
 // picked; nil means that it always does.
 func (l *Loader) PowerOn(ctx context.Context, id string, loadable func(partitions.Slot) bool) (bootloader.Boot, error) {
-	s, first, raw, err := l.record()
+	s, first, raw, err := l.Read()
 	if err != nil {
 		return bootloader.Boot{}, fmt.Errorf("power on: %w: %w", ErrNothingBoots, err)
 	}
@@ -41,7 +42,7 @@ func (l *Loader) PowerOn(ctx context.Context, id string, loadable func(partition
 		}
 		if loadable == nil || loadable(slot) {
 			b := bootloader.Boot{Slot: slot, ID: id, Firmware: true, Fallback: try > 0}
-			return b, l.write(areaBoot, nil, b)
+			return b, l.WriteArea(areaBoot, nil, b)
 		}
 		s.Slots[slot] = bootloader.Record{} // in memory only: this boot does without it
 	}
@@ -51,20 +52,20 @@ func (l *Loader) PowerOn(ctx context.Context, id string, loadable func(partition
 // count saves the tries of slot in the first copy of the record and reads them back.
 // The rest of the record stays as raw has it.
 func (l *Loader) count(raw []byte, after bootloader.State, slot partitions.Slot) bool {
-	s, err := decodeState(raw)
+	s, err := record.DecodeState(raw)
 	if err != nil {
 		return false
 	}
 	s.Slots[slot].Tries = after.Slots[slot].Tries
-	if err := l.write(areaRecord, raw, s); err != nil {
+	if err := l.WriteArea(record.First, raw, s); err != nil {
 		return false
 	}
-	back, first, _, err := l.record()
+	back, first, _, err := l.Read()
 	return err == nil && first && back.Slots[slot].Tries == s.Slots[slot].Tries
 }
 
 // Kexec records that slot was started by the running kernel: neither firmware nor
 // loader had a say.
 func (l *Loader) Kexec(_ context.Context, slot partitions.Slot, id string) error {
-	return l.write(areaBoot, nil, bootloader.Boot{Slot: slot, ID: id})
+	return l.WriteArea(areaBoot, nil, bootloader.Boot{Slot: slot, ID: id})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/partitions/bootloader/bootloadertest"
+	"github.com/twinkeel/twinkeel/partitions/bootloader/record"
 	"github.com/twinkeel/twinkeel/release"
 )
 
@@ -21,14 +22,14 @@ const disk = "disk"
 // plant adds a field of a newer format to record and slots, and bytes behind the record.
 func plant(d *bootloadertest.Disk) {
 	raw := d.Raw()[disk]
-	for _, number := range []int{areaRecord, areaCopy} {
-		at := number * areaSize
-		value, err := decodeArea(number, raw[at:at+areaSize])
+	for _, number := range []int{record.First, record.Second} {
+		at := number * record.AreaSize
+		value, err := record.DecodeArea(number, raw[at:at+record.AreaSize])
 		if err != nil {
 			panic(err)
 		}
 		value = bytes.Replace(value, []byte(`"slots":[{`), []byte(`"newer":{"a":[1,18446744073709551615]},"slots":[{"colour":"blue",`), 1)
-		b, err := encodeArea(number, value)
+		b, err := record.EncodeArea(number, value)
 		if err != nil {
 			panic(err)
 		}
@@ -40,9 +41,9 @@ func plant(d *bootloadertest.Disk) {
 // foreign returns what plant added, from the copy that counts.
 func foreign(d *bootloadertest.Disk) string {
 	raw := d.Raw()[disk]
-	value, err := decodeArea(areaRecord, raw[:areaSize])
+	value, err := record.DecodeArea(record.First, raw[:record.AreaSize])
 	if err != nil {
-		value, err = decodeArea(areaCopy, raw[areaSize:2*areaSize])
+		value, err = record.DecodeArea(record.Second, raw[record.AreaSize:2*record.AreaSize])
 	}
 	if err != nil {
 		return err.Error()
@@ -70,7 +71,7 @@ func TestBackend(t *testing.T) {
 		},
 		Plant:   plant,
 		Foreign: foreign,
-		Copies:  [2]bootloadertest.Place{{Block: disk, Offset: areaRecord * areaSize}, {Block: disk, Offset: areaCopy * areaSize}},
+		Copies:  [2]bootloadertest.Place{{Block: disk, Offset: record.First * record.AreaSize}, {Block: disk, Offset: record.Second * record.AreaSize}},
 	})
 }
 
@@ -176,7 +177,7 @@ func TestTwoDamagedCopiesAreAnErrorAndNotAGuess(t *testing.T) {
 		t.Fatal(err)
 	}
 	b[100] ^= 1
-	b[areaSize+100] ^= 1
+	b[record.AreaSize+100] ^= 1
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -271,9 +272,9 @@ func vector(t testing.TB, name string) []byte {
 
 func FuzzBootRecord(f *testing.F) {
 	b := vector(f, "armed")
-	for i := range areas {
-		f.Add(i, b[i*areaSize:(i+1)*areaSize], []byte(nil))
-		if value, err := decodeArea(i, b[i*areaSize:(i+1)*areaSize]); err == nil {
+	for i := range record.Areas + 1 {
+		f.Add(i, b[i*record.AreaSize:(i+1)*record.AreaSize], []byte(nil))
+		if value, err := record.DecodeArea(i, b[i*record.AreaSize:(i+1)*record.AreaSize]); err == nil {
 			f.Add(i, []byte{}, value)
 		}
 	}
@@ -281,30 +282,30 @@ func FuzzBootRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, number int, area, value []byte) {
 		if len(area) == 0 { // a value with a good checksum
 			var err error
-			if area, err = encodeArea(number, value); err != nil {
+			if area, err = record.EncodeArea(number, value); err != nil {
 				return
 			}
 		}
-		got, err := decodeArea(number, area)
+		got, err := record.DecodeArea(number, area)
 		if err != nil {
 			return
 		}
-		again, err := encodeArea(number, got)
+		again, err := record.EncodeArea(number, got)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if back, err := decodeArea(number, again); err != nil || !bytes.Equal(back, got) {
+		if back, err := record.DecodeArea(number, again); err != nil || !bytes.Equal(back, got) {
 			t.Fatalf("encoded again: %q, %v", back, err)
 		}
-		s, err := decodeState(got)
+		s, err := record.DecodeState(got)
 		if err != nil {
 			return
 		}
-		merged, err := merge(got, s)
+		merged, err := record.Merge(got, s)
 		if err != nil {
 			t.Fatalf("a record that was read cannot be written: %v", err)
 		}
-		if back, err := decodeState(merged); err != nil || back != s {
+		if back, err := record.DecodeState(merged); err != nil || back != s {
 			t.Fatalf("%q: merged %q, which reads %+v, %v; want %+v", got, merged, back, err, s)
 		}
 	})

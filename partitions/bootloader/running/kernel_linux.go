@@ -1,7 +1,6 @@
-package grub
+package running
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +13,7 @@ import (
 
 // Kernel is where the running kernel says how it was started.
 //
-// The script puts twinkeel.slot=a or =b on the command line, and twinkeel.fallback=1 when
+// The loader puts twinkeel.slot=a or =b on the command line, and twinkeel.fallback=1 when
 // the slot that was first could not be loaded. Whoever starts a kernel by kexec instead
 // has to add twinkeel.kexec, whatever the rest of the line says; whoever does a soft
 // reboot has to create the file SoftReboot before, which lies in a directory that
@@ -26,8 +25,8 @@ type Kernel struct {
 	SoftReboot string // path of the marker of a soft reboot
 }
 
-// Running is the kernel of this machine.
-func Running() Kernel {
+// Here is the kernel of this machine.
+func Here() Kernel {
 	return Kernel{
 		Cmdline:    "/proc/cmdline",
 		BootID:     "/proc/sys/kernel/random/boot_id",
@@ -36,23 +35,23 @@ func Running() Kernel {
 }
 
 // Booted reads the boot from the running kernel.
-func (l *Loader) Booted(context.Context) (bootloader.Boot, error) {
-	line, err := os.ReadFile(l.kernel.Cmdline)
+func (k Kernel) Booted() (bootloader.Boot, error) {
+	line, err := os.ReadFile(k.Cmdline)
 	if err != nil {
 		return bootloader.Boot{}, fmt.Errorf("booted slot: %w", err)
 	}
-	b, err := parseCmdline(string(line))
+	b, err := ParseCmdline(string(line))
 	if err != nil {
-		return bootloader.Boot{}, fmt.Errorf("booted slot: %s: %w", l.kernel.Cmdline, err)
+		return bootloader.Boot{}, fmt.Errorf("booted slot: %s: %w", k.Cmdline, err)
 	}
-	id, err := os.ReadFile(l.kernel.BootID)
+	id, err := os.ReadFile(k.BootID)
 	if err != nil {
 		return bootloader.Boot{}, fmt.Errorf("booted slot: %w", err)
 	}
 	if b.ID = strings.TrimSpace(string(id)); b.ID == "" {
-		return bootloader.Boot{}, fmt.Errorf("booted slot: %s is empty", l.kernel.BootID)
+		return bootloader.Boot{}, fmt.Errorf("booted slot: %s is empty", k.BootID)
 	}
-	switch st, err := os.Stat(l.kernel.SoftReboot); {
+	switch st, err := os.Stat(k.SoftReboot); {
 	case err == nil:
 		// The kernel goes on running, with its boot id; each soft reboot is a boot of
 		// its own, told by the time of its marker.
@@ -63,8 +62,8 @@ func (l *Loader) Booted(context.Context) (bootloader.Boot, error) {
 	return b, nil
 }
 
-// parseCmdline reads slot and markers from a kernel command line.
-func parseCmdline(line string) (bootloader.Boot, error) {
+// ParseCmdline reads slot and markers from a kernel command line.
+func ParseCmdline(line string) (bootloader.Boot, error) {
 	b := bootloader.Boot{Firmware: true}
 	found := ""
 	for _, word := range strings.Fields(line) {

@@ -1,4 +1,4 @@
-package simulated
+package record
 
 import (
 	"errors"
@@ -7,25 +7,15 @@ import (
 	"github.com/twinkeel/twinkeel/partitions"
 )
 
-// Open returns the loader whose record lies in the regular file or partition that spec
-// names (see partitions.Resolve), which has at least Size bytes.
-func Open(spec string) (*Loader, error) {
-	f, err := OpenFile(spec)
-	if err != nil {
-		return nil, err
-	}
-	return New(f), nil
-}
-
 // File is the storage of a record: a regular file or a partition, opened for each call,
 // so that an idle agent holds nothing that an unmount or a repair would wait for.
 type File struct {
 	path string
 }
 
-// OpenFile returns the storage that spec names, for New and Create. Nothing outside of
-// its first Size bytes is ever touched.
-func OpenFile(spec string) (*File, error) {
+// OpenFile returns the storage of at least size bytes in the regular file or partition that
+// spec names (see partitions.Resolve). Nothing behind these bytes is ever touched.
+func OpenFile(spec string, size int64) (*File, error) {
 	path, err := partitions.Resolve(spec)
 	if err != nil {
 		return nil, fmt.Errorf("boot record: %w", err)
@@ -34,8 +24,8 @@ func OpenFile(spec string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("boot record: %w", err)
 	}
-	if size := d.Size(); size < Size {
-		return nil, errors.Join(fmt.Errorf("boot record %s: got %d bytes, want at least %d", path, size, Size), d.Close())
+	if got := d.Size(); got < size {
+		return nil, errors.Join(fmt.Errorf("boot record %s: got %d bytes, want at least %d", path, got, size), d.Close())
 	}
 	return &File{path}, d.Close()
 }

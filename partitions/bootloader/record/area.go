@@ -1,4 +1,4 @@
-package simulated
+package record
 
 import (
 	"bytes"
@@ -20,33 +20,32 @@ import (
 //	16  32  SHA-256 of bytes 0 to 15 and of the value
 //	48  n   the value, a JSON object; zeros follow
 const (
-	areaSize   = 4096
+	AreaSize   = 4096 // bytes
 	areaHeader = 48
 	magic      = "twinkeel"
 )
 
 // The areas, in their order on the medium.
 const (
-	areaRecord = iota
-	areaCopy
-	areaSlotA
-	areaSlotB
-	areaBoot
-	areas
+	First = iota // the record
+	Second
+	slotA // descriptions
+	slotB
+	Areas // how many there are; whoever keeps more begins here
 )
 
-// Size is how many bytes a boot record takes.
-const Size = areas * areaSize
+// Size is how many bytes a record and the descriptions take.
+const Size = Areas * AreaSize
 
 // slotArea is where the description of slot lies.
-func slotArea(slot partitions.Slot) int { return areaSlotA + int(slot) }
+func slotArea(slot partitions.Slot) int { return slotA + int(slot) }
 
-// encodeArea returns the 4096 bytes of an area.
-func encodeArea(number int, value []byte) ([]byte, error) {
-	if len(value) > areaSize-areaHeader {
-		return nil, fmt.Errorf("boot record: area %d: got %d bytes, want at most %d", number, len(value), areaSize-areaHeader)
+// EncodeArea returns the 4096 bytes of an area.
+func EncodeArea(number int, value []byte) ([]byte, error) {
+	if len(value) > AreaSize-areaHeader {
+		return nil, fmt.Errorf("boot record: area %d: got %d bytes, want at most %d", number, len(value), AreaSize-areaHeader)
 	}
-	b := partitions.AlignedBuffer(areaSize)
+	b := partitions.AlignedBuffer(AreaSize)
 	copy(b, magic)
 	binary.LittleEndian.PutUint32(b[8:], uint32(number))
 	binary.LittleEndian.PutUint32(b[12:], uint32(len(value)))
@@ -56,13 +55,13 @@ func encodeArea(number int, value []byte) ([]byte, error) {
 	return b, nil
 }
 
-// decodeArea returns the value in the 4096 bytes of an area.
-func decodeArea(number int, b []byte) ([]byte, error) {
-	if len(b) != areaSize {
-		return nil, fmt.Errorf("boot record: area %d: got %d bytes, want %d", number, len(b), areaSize)
+// DecodeArea returns the value in the 4096 bytes of an area.
+func DecodeArea(number int, b []byte) ([]byte, error) {
+	if len(b) != AreaSize {
+		return nil, fmt.Errorf("boot record: area %d: got %d bytes, want %d", number, len(b), AreaSize)
 	}
 	n := binary.LittleEndian.Uint32(b[12:])
-	if string(b[:8]) != magic || binary.LittleEndian.Uint32(b[8:]) != uint32(number) || n > areaSize-areaHeader {
+	if string(b[:8]) != magic || binary.LittleEndian.Uint32(b[8:]) != uint32(number) || n > AreaSize-areaHeader {
 		return nil, fmt.Errorf("boot record: area %d: is not there", number)
 	}
 	if sum := sumArea(b, int(n)); !bytes.Equal(sum[:], b[16:areaHeader]) {
@@ -78,9 +77,9 @@ func sumArea(b []byte, n int) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// merge returns the JSON of v with the fields of old that v does not have: what a newer
+// Merge returns the JSON of v with the fields of old that v does not have: what a newer
 // version wrote into the record outlives an older one. Fields are sorted by name.
-func merge(old []byte, v any) ([]byte, error) {
+func Merge(old []byte, v any) ([]byte, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return nil, err
@@ -124,8 +123,8 @@ func mergeAny(was, is any) any {
 	return is
 }
 
-// decodeState reads the value of a record. Unknown fields are no error.
-func decodeState(value []byte) (bootloader.State, error) {
+// DecodeState reads the value of a record. Unknown fields are no error.
+func DecodeState(value []byte) (bootloader.State, error) {
 	var s bootloader.State
 	if err := json.Unmarshal(value, &s); err != nil {
 		return bootloader.State{}, fmt.Errorf("boot record: %w", err)

@@ -1,0 +1,162 @@
+package record
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/partitions/bootloader"
+)
+
+// Record is a boot record in plain storage.
+type Record struct {
+	block bootloader.Block
+}
+
+// On returns the record that lies in block.
+func On(block bootloader.Block) *Record { return &Record{block} }
+
+// Create lays out a record that holds s and the given descriptions, as whoever makes
+// the disk does. It is not safe against power cuts: nothing stands before it.
+func Create(block bootloader.Block, s bootloader.State, descriptions map[partitions.Slot]bootloader.Description) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	r := On(block)
+	for _, slot := range partitions.Slots {
+		if d, ok := descriptions[slot]; ok {
+			if err := r.WriteArea(slotArea(slot), nil, d); err != nil {
+				return err
+			}
+		} else if _, err := block.WriteAt(partitions.AlignedBuffer(AreaSize), int64(slotArea(slot))*AreaSize); err != nil {
+			return fmt.Errorf("boot record: %w", err)
+		}
+	}
+	if err := r.WriteArea(Second, nil, s); err != nil {
+		return err
+	}
+	return r.WriteArea(First, nil, s)
+}
+
+// Load reads the record.
+func (r *Record) Load(context.Context) (bootloader.State, error) {
+	s, _, _, err := r.Read()
+	return s, err
+}
+
+// Store writes the second copy of the record, then the first. If the first one is
+// damaged, it is first made to say what the second one says: otherwise a power cut in
+// this Store, after one in the Store before, could damage both.
+func (r *Record) Store(_ context.Context, s bootloader.State) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	was, first, raw, err := r.Read()
+	for _, slot := range partitions.Slots {
+		if err != nil || was.Slots[slot].Priority > 0 || !s.Slots[slot].Bootable() {
+			continue
+		}
+		if _, err := r.Description(slot); err != nil {
+			return fmt.Errorf("boot record: slot %s was never described: %w", slot, err)
+		}
+	}
+	if err == nil && !first {
+		if err := r.repair(raw, was); err != nil {
+			return err
+		}
+	}
+	if err := r.WriteArea(Second, raw, s); err != nil {
+		return err
+	}
+	return r.WriteArea(First, raw, s)
+}
+
+// repair makes the damaged first copy say what the second one says. It wipes it before,
+// so that no parts of what it held come together with parts of what is written.
+func (r *Record) repair(raw []byte, s bootloader.State) error {
+	if _, err := r.block.WriteAt(partitions.AlignedBuffer(AreaSize), First*AreaSize); err != nil {
+		return fmt.Errorf("boot record: repair: %w", err)
+	}
+	if err := r.block.Flush(); err != nil {
+		return fmt.Errorf("boot record: repair: %w", err)
+	}
+	return r.WriteArea(First, raw, s)
+}
+
+// Describe records what slot holds.
+func (r *Record) Describe(ctx context.Context, slot partitions.Slot, d bootloader.Description) error {
+	s, err := r.Load(ctx)
+	if err != nil {
+		return err
+	}
+	if slot > partitions.B || s.Slots[slot].Priority > 0 {
+		return fmt.Errorf("describe slot %s: it is not cleared", slot)
+	}
+	// Nothing is kept of the former description: it told of other bytes.
+	return r.WriteArea(slotArea(slot), nil, d)
+}
+
+// Description returns what Describe recorded of slot.
+func (r *Record) Description(slot partitions.Slot) (bootloader.Description, error) {
+	if slot > partitions.B {
+		return bootloader.Description{}, fmt.Errorf("description of slot %s: no such slot", slot)
+	}
+	value, err := r.ReadArea(slotArea(slot))
+	if err != nil {
+		return bootloader.Description{}, fmt.Errorf("description of slot %s: %w", slot, err)
+	}
+	var d bootloader.Description
+	if err := json.Unmarshal(value, &d); err != nil {
+		return bootloader.Description{}, fmt.Errorf("description of slot %s: %w", slot, err)
+	}
+	return d, nil
+}
+
+// Read reads the first copy if it is sound, else the second, whose trials no loader
+// may start. first says which one; raw is the value itself.
+func (r *Record) Read() (s bootloader.State, first bool, raw []byte, err error) {
+	raw, err = r.ReadArea(First)
+	if err == nil {
+		if s, err = DecodeState(raw); err == nil {
+			return s, true, raw, nil
+		}
+	}
+	raw, err2 := r.ReadArea(Second)
+	if err2 == nil {
+		if s, err2 = DecodeState(raw); err2 == nil {
+			return s.Standing(), false, raw, nil
+		}
+	}
+	return bootloader.State{}, false, nil, fmt.Errorf("%w; second copy: %w", err, err2)
+}
+
+// ReadArea returns the value of an area.
+func (r *Record) ReadArea(number int) ([]byte, error) {
+	b := partitions.AlignedBuffer(AreaSize)
+	if _, err := r.block.ReadAt(b, int64(number)*AreaSize); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("boot record: area %d: %w", number, err)
+	}
+	return DecodeArea(number, b)
+}
+
+// WriteArea durably replaces the value of an area by v, with the fields of old that v does
+// not know.
+func (r *Record) WriteArea(number int, old []byte, v any) error {
+	value, err := Merge(old, v)
+	if err != nil {
+		return fmt.Errorf("boot record: area %d: %w", number, err)
+	}
+	b, err := EncodeArea(number, value)
+	if err != nil {
+		return err
+	}
+	if _, err := r.block.WriteAt(b, int64(number)*AreaSize); err != nil {
+		return fmt.Errorf("boot record: area %d: %w", number, err)
+	}
+	if err := r.block.Flush(); err != nil {
+		return fmt.Errorf("boot record: area %d: %w", number, err)
+	}
+	return nil
+}
