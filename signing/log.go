@@ -103,10 +103,12 @@ func (c *Client) prove(ctx context.Context, src Source, p translog.Policy, entry
 	if err == nil {
 		return c.floors.raiseLog(checkpoint, proven, leaf)
 	}
-	if Code(err) == "" && !errors.Is(err, fs.ErrNotExist) && logSourceFailed(err) {
+	if logSourceFailed(err) {
 		return &Error{Unavailable, fmt.Errorf("release log: %w", err)}
 	}
-	err = untrusted("release log: release %s: %w", entry, err)
+	// The cause is not wrapped: a file of the log that is missing must not read as a
+	// release that is not listed.
+	err = untrusted("release log: release %s: %v", entry, err)
 	return errors.Join(err, c.keepEvidence(evidence{Time: c.cfg.Now().UTC().Truncate(time.Second),
 		Release: entry.String(), Text: truncate(err.Error(), 500), Shown: string(shown), Seen: c.floors.state.Log.text()}))
 }
@@ -144,6 +146,12 @@ type logSource struct {
 	shown *[]byte
 }
 
+// missing says, in fewer words than a source's, that a file is not there.
+type missing struct{ path string }
+
+func (e missing) Error() string        { return e.path + " is not there" }
+func (e missing) Is(target error) bool { return target == fs.ErrNotExist }
+
 // sourceError marks what went wrong at the source, not in what it delivered.
 type sourceError struct{ error }
 
@@ -156,10 +164,13 @@ func logSourceFailed(err error) bool {
 
 func (s logSource) Fetch(ctx context.Context, path string, limit int64) ([]byte, error) {
 	b, err := s.c.tryFetch(ctx, s.src, path, limit)
-	if err != nil && Code(err) == "" {
-		err = sourceError{fmt.Errorf("fetch %s: %w", path, err)}
+	switch {
+	case err == nil || Code(err) != "":
+		return b, err
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, missing{path}
 	}
-	return b, err
+	return nil, sourceError{fmt.Errorf("fetch %s: %w", path, err)}
 }
 
 // LogPolicy returns what the committed metadata says about the release log; ok is false

@@ -45,7 +45,7 @@ func tilePath(t tlog.Tile) string {
 // Source delivers the files of a log. Nothing it returns is believed.
 type Source interface {
 	// Fetch returns the whole file at path, relative to the repository. One that is not
-	// there is fs.ErrNotExist; more than limit bytes are an error.
+	// there is fs.ErrNotExist; more than limit bytes are an error. Errors name the path.
 	Fetch(ctx context.Context, path string, limit int64) ([]byte, error)
 }
 
@@ -213,7 +213,7 @@ func (v *View) fetch(t tlog.Tile, limit int64) ([]byte, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	if int64(len(b)) > limit {
 		return nil, fmt.Errorf("%s: got %d bytes, want at most %d", path, len(b), limit)
