@@ -113,7 +113,7 @@ file that TWINKEEL_PASSPHRASE_FILE names, or asked for on the terminal.` + exitS
 		newInitCommand(t), newPublishCommand(t), newPromoteCommand(t), newWithdrawCommand(t), newRolloutCommand(t),
 		newRenewCommand(t), newStatusCommand(t), newVerifyCommand(t), newGCCommand(t), newExportCommand(t),
 		newBackupCommand(t), newRestoreCommand(t), newRootKeysCommand(t), newProposalCommand(t), newChannelCommand(t),
-		newKeyCommand(t), newDeltaCommand(t), newServeCommand(), newDocsCommand(t),
+		newKeyCommand(t), newLogCommand(t), newDeltaCommand(t), newServeCommand(), newDocsCommand(t),
 	)
 	wrapArgs(root)
 	return root

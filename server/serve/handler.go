@@ -142,7 +142,7 @@ func (s *Server) health(w http.ResponseWriter) {
 	_, _ = io.WriteString(w, "ok\n")
 }
 
-// file sends a file that never changes.
+// file sends a file that never changes, or one of the log that may.
 func (s *Server) file(w *reply, r *http.Request, p place) {
 	f, info, err := openRegular(s.root, p.name)
 	if err != nil {
@@ -156,8 +156,15 @@ func (s *Server) file(w *reply, r *http.Request, p place) {
 	defer func() { _ = f.Close() }()
 	h := w.Header()
 	h["Cache-Control"], h["Content-Type"], h["Accept-Ranges"] = cacheForever, typeJSON, acceptRanges
-	if p.kind == kindBlob {
+	switch p.kind {
+	case kindBlob:
 		h["Content-Type"] = typeBinary
+	case kindLog:
+		h["Content-Type"] = typeBinary
+		if !isFullTile(p.name) {
+			// The checkpoint grows; the rest may change when a log begins anew.
+			h["Cache-Control"] = cacheMinute
+		}
 	}
 	tag := p.digest
 	if tag == "" {

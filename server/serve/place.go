@@ -13,13 +13,14 @@ const (
 	kindMetadata
 	kindTarget
 	kindBlob
+	kindLog
 	kindHealth
 	kindMetrics
 	kindOther
 	kindCount
 )
 
-var kindNames = [kindCount]string{"timestamp", "metadata", "target", "blob", "health", "metrics", "other"}
+var kindNames = [kindCount]string{"timestamp", "metadata", "target", "blob", "log", "health", "metrics", "other"}
 
 const (
 	timestampPath = "metadata/timestamp.json"
@@ -30,6 +31,7 @@ const (
 var (
 	metadataName = regexp.MustCompile(`^metadata/[1-9][0-9]{0,9}\.[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}\.json$`)
 	targetName   = regexp.MustCompile(`^targets/(?:[A-Za-z0-9_+~-][A-Za-z0-9._+~-]*/)*([0-9a-f]{64})\.[A-Za-z0-9._+~-]{1,128}$`)
+	logName      = regexp.MustCompile(`^log/(?:checkpoint|index/[0-9a-f]{64}|tile/(?:[0-9]{1,2}|entries)/(?:x[0-9]{3}/){0,5}[0-9]{3}(?:\.p/[1-9][0-9]{0,2})?)$`)
 	blobName     = regexp.MustCompile(`^blobs/sha256/([0-9a-f]{64})$`)
 )
 
@@ -60,8 +62,17 @@ func find(path string) place {
 	if m := targetName.FindStringSubmatch(name); m != nil {
 		return place{kindTarget, name, m[1]}
 	}
+	if logName.MatchString(name) {
+		return place{kind: kindLog, name: name}
+	}
 	if metadataName.MatchString(name) {
 		return place{kind: kindMetadata, name: name}
 	}
 	return place{kind: kindOther}
+}
+
+// isFullTile reports whether a file of the log has got all the hashes or entries that it
+// will ever have.
+func isFullTile(name string) bool {
+	return strings.HasPrefix(name, "log/tile/") && !strings.Contains(name, ".p/")
 }
