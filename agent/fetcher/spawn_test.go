@@ -92,7 +92,7 @@ func TestTheProcessHasNoPrivileges(t *testing.T) {
 		t.Fatal(err)
 	}
 	status := procFile(t, pid, "status")
-	want := map[string]string{"NoNewPrivs": "1", "CapPrm": none, "CapEff": none, "CapInh": none, "CapAmb": none}
+	want := map[string]string{"NoNewPrivs": "1", "Seccomp": "2", "CapPrm": none, "CapEff": none, "CapInh": none, "CapAmb": none}
 	if os.Geteuid() == 0 {
 		want["CapBnd"], want["Groups"] = none, ""
 		want["Uid"], want["Gid"] = "65534 65534 65534 65534", "65534 65534 65534 65534"

@@ -60,8 +60,7 @@ func (s *supervisor) rest() {
 	busy := s.active > 0
 	s.mu.Unlock()
 	if !busy && s.running != nil {
-		s.running.stop()
-		s.running = nil
+		s.dismiss()
 	}
 }
 
@@ -172,8 +171,17 @@ func (s *supervisor) close() error {
 	defer func() { <-s.lock }()
 	s.closed = true
 	if s.running != nil {
-		s.running.stop()
-		s.running = nil
+		s.dismiss()
 	}
 	return nil
+}
+
+// dismiss stops the process and passes on what it had to say, such as that its kernel
+// lacks a means to confine it.
+func (s *supervisor) dismiss() {
+	s.running.stop()
+	if text := s.running.output.String(); text != `""` {
+		s.options.Log.Info("fetcher stopped", "output", text)
+	}
+	s.running = nil
 }

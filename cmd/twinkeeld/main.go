@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/twinkeel/twinkeel/agent/config"
+	"github.com/twinkeel/twinkeel/agent/confine"
 	"github.com/twinkeel/twinkeel/agent/control"
 	"github.com/twinkeel/twinkeel/agent/fetcher/child"
 	"github.com/twinkeel/twinkeel/agent/writer"
@@ -69,6 +70,7 @@ Exit status: 0 done, 1 error, 2 usage. With --once also: 3 nothing to do,
 			if err != nil {
 				return exitError{control.ExitFailed, err}
 			}
+			confineWriter(c, log)
 			if once {
 				return runOnce(cmd.Context(), c, log)
 			}
@@ -92,6 +94,17 @@ Exit status: 0 done, 1 error, 2 usage. With --once also: 3 nothing to do,
 	})
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	return cmd
+}
+
+// confineWriter takes the network from this process if its fetcher is another service. A
+// fetcher that it starts itself would inherit the loss.
+func confineWriter(c *config.Config, log *slog.Logger) {
+	if c.Fetcher == config.FetcherSpawn {
+		return
+	}
+	if err := confine.Writer(); err != nil {
+		log.Warn("not confined as it should be", "err", err)
+	}
 }
 
 func logger(w io.Writer, format string) (*slog.Logger, error) {

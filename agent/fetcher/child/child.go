@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/twinkeel/twinkeel/agent/confine"
 	"github.com/twinkeel/twinkeel/agent/fetcher/internal/wire"
 )
 
@@ -29,6 +30,10 @@ const (
 // ends or the other end is closed. The socket is either the writer's control
 // connection or a socket that listens, as systemd passes it.
 func Main(ctx context.Context) error {
+	// Before anything is read: whoever breaks in by what is read finds the doors shut.
+	for _, err := range confine.Fetcher() {
+		fmt.Fprintf(os.Stderr, "fetcher: not confined as it should be: %v\n", err)
+	}
 	runtime.GOMAXPROCS(min(2, runtime.GOMAXPROCS(0)))
 	debug.SetMemoryLimit(memoryLimit)
 	debug.SetGCPercent(50)
