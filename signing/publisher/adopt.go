@@ -35,6 +35,9 @@ func rank(role string) int {
 	return 2
 }
 
+// IsFirst reports whether the proposal begins a repository.
+func (p *Proposal) IsFirst() bool { return len(p.Root) == 0 }
+
 // IsRoot reports whether the proposal publishes a new root.
 func (p *Proposal) IsRoot() bool { return len(p.Documents) == 1 && p.Documents[0].Role == RoleRoot }
 
@@ -142,10 +145,14 @@ func (s *Set) adoptDelegations(ring *Ring, expires func(role string) time.Time) 
 //     roots. A stop here leaves the old root with metadata that it accepts.
 //  2. the new root. From then on hosts follow it, and everything published verifies.
 //
+// If an online key that the old root names is lost, nothing can be signed for both: then the new
+// root comes first, and hosts refuse what there is until, a moment later, the timestamp
+// follows; after a stop in between, `renew` does that.
+//
 // Targets must be acceptable to the new root already, because only people can sign it:
 // add a key, sign targets with it, and only then remove the old one.
 func (s *Set) AdoptRoot(p *Proposal, ring *Ring, now time.Time, until Online) ([]File, error) {
-	if !p.IsRoot() {
+	if !p.IsRoot() || p.IsFirst() {
 		return nil, errors.New("adopt root: the proposal is not for root")
 	}
 	if err := p.complete(); err != nil {
@@ -162,8 +169,8 @@ func (s *Set) AdoptRoot(p *Proposal, ring *Ring, now time.Time, until Online) ([
 	if next.Signed.Version != s.root.Signed.Version+1 {
 		return nil, fmt.Errorf("adopt root: got version %d, want %d", next.Signed.Version, s.root.Signed.Version+1)
 	}
-	if limit := now.Add(MinRootLife); next.Signed.Expires.Before(limit) {
-		return nil, fmt.Errorf("adopt root: expires %s, want no earlier than %s: renew it again", next.Signed.Expires.Format(time.DateOnly), limit.Format(time.DateOnly))
+	if err := checkRootLife(next, now); err != nil {
+		return nil, err
 	}
 	if err := s.root.VerifyDelegate(RoleRoot, next); err != nil {
 		return nil, fmt.Errorf("adopt root: %w", err)
@@ -174,23 +181,53 @@ func (s *Set) AdoptRoot(p *Proposal, ring *Ring, now time.Time, until Online) ([
 	if err := next.VerifyDelegate(RoleTargets, s.targets); err != nil {
 		return nil, fmt.Errorf("adopt root: the published targets would not verify any more; sign it with the new key first (renew --role targets --key NEW.pem): %w", err)
 	}
-	var files []File
-	if next.VerifyDelegate(RoleSnapshot, s.snapshot) != nil || next.VerifyDelegate(RoleTimestamp, s.timestamp) != nil {
-		s.nextRoot = next
-		if files, err = s.Seal(ring, until, false); err != nil {
-			return nil, err
-		}
-		if err := next.VerifyDelegate(RoleSnapshot, s.snapshot); err != nil {
-			return nil, fmt.Errorf("adopt root: the new online keys are not here: %w", err)
-		}
-		if err := next.VerifyDelegate(RoleTimestamp, s.timestamp); err != nil {
-			return nil, fmt.Errorf("adopt root: the new online keys are not here: %w", err)
-		}
+	root := File{Path: "metadata/" + fileName(next.Signed.Version, RoleRoot), Data: p.Documents[0].After}
+	files, lost, err := s.sealForBoth(next, ring, until)
+	if err != nil {
+		return nil, err
 	}
-	b := p.Documents[0].After
-	s.root, s.rootBytes, s.nextRoot = next, b, nil
-	return append(files, File{Path: "metadata/" + fileName(next.Signed.Version, RoleRoot), Data: b}), nil
+	s.prevRoot, s.root, s.rootBytes, s.nextRoot = s.root, next, root.Data, nil
+	if lost {
+		return append([]File{root}, files...), nil
+	}
+	return append(files, root), nil
+}
+
+// sealForBoth returns a snapshot and a timestamp that the root in force and the next one
+// both accept, or nothing if those that are published are such. If keys that the root in
+// force names are lost, the next root alone accepts the result.
+func (s *Set) sealForBoth(next *rootDoc, ring *Ring, until Online) (files []File, lost bool, err error) {
+	if next.VerifyDelegate(RoleSnapshot, s.snapshot) == nil && next.VerifyDelegate(RoleTimestamp, s.timestamp) == nil {
+		return nil, false, nil
+	}
+	s.nextRoot = next
+	files, err = s.Seal(ring, until, false)
+	var lacking *ThresholdError
+	if errors.As(err, &lacking) {
+		lost = true
+		old := s.root
+		s.root, s.nextRoot = next, nil
+		files, err = s.Seal(ring, until, false)
+		s.root = old
+	}
+	if err == nil {
+		err = next.VerifyDelegate(RoleSnapshot, s.snapshot)
+	}
+	if err == nil {
+		err = next.VerifyDelegate(RoleTimestamp, s.timestamp)
+	}
+	if err != nil {
+		return nil, lost, fmt.Errorf("adopt root: the new online keys are not here: %w", err)
+	}
+	return files, lost, nil
 }
 
 // MinRootLife is how long a root must still be valid when it is published.
 const MinRootLife = 90 * 24 * time.Hour
+
+func checkRootLife(root *rootDoc, now time.Time) error {
+	if limit := now.Add(MinRootLife); root.Signed.Expires.Before(limit) {
+		return fmt.Errorf("adopt root: expires %s, want no earlier than %s: renew it again", root.Signed.Expires.Format(time.DateOnly), limit.Format(time.DateOnly))
+	}
+	return nil
+}

@@ -41,66 +41,6 @@ type Channel struct {
 	Fleet    Authority // role fleet-NAME
 }
 
-// New makes the metadata of a repository without releases, signed with the keys of the
-// ring, and returns its files in the order in which they may be written.
-func New(plan Plan, ring *Ring) (*Set, []File, error) {
-	s := &Set{
-		root:      metadata.Root(second(plan.Expires(RoleRoot))),
-		targets:   metadata.Targets(second(plan.Expires(RoleTargets))),
-		snapshot:  metadata.Snapshot(second(plan.Expires(RoleSnapshot))),
-		timestamp: metadata.Timestamp(second(plan.Expires(RoleTimestamp))),
-		delegated: map[string]*targetsDoc{}, highest: map[string]int64{RoleRoot: 1},
-		changed: map[string]bool{}, signed: map[string]bool{},
-	}
-	for role, a := range map[string]Authority{RoleRoot: plan.Root, RoleTargets: plan.Targets, RoleSnapshot: plan.Snapshot, RoleTimestamp: plan.Timestamp} {
-		if err := a.check(role); err != nil {
-			return nil, nil, err
-		}
-		s.root.Signed.Roles[role] = &metadata.Role{KeyIDs: a.ids(), Threshold: a.Threshold}
-		a.put(s.root.Signed.Keys)
-	}
-	if err := setRest(&s.root.Signed.UnrecognizedFields, namesField, plan.Names); err != nil {
-		return nil, nil, err
-	}
-	ids := s.root.Signed.Roles[RoleRoot].KeyIDs
-	if _, err := signPresent(ring, ids, 0, func(k *PrivateKey) error { return signWith(s.root, k) }); err != nil {
-		return nil, nil, fmt.Errorf("sign root: %w", err)
-	}
-	if err := s.root.VerifyDelegate(RoleRoot, s.root); err != nil {
-		return nil, nil, fmt.Errorf("sign root: %w", err)
-	}
-	if _, err := s.edit(RoleTargets); err != nil {
-		return nil, nil, err
-	}
-	if err := setRest(&s.targets.Signed.UnrecognizedFields, namesField, plan.Names); err != nil {
-		return nil, nil, err
-	}
-	if plan.Log != nil {
-		if err := s.SetLog(*plan.Log); err != nil {
-			return nil, nil, err
-		}
-	}
-	for _, c := range plan.Channels {
-		if err := s.AddChannel(c); err != nil {
-			return nil, nil, err
-		}
-	}
-	for _, role := range slices.Sorted(maps.Keys(s.changed)) {
-		if err := s.Sign(role, plan.Expires(role), ring); err != nil {
-			return nil, nil, err
-		}
-	}
-	var err error
-	if s.rootBytes, err = marshal(s.root); err != nil {
-		return nil, nil, err
-	}
-	files, err := s.Seal(ring, Online{Now: plan.Now, Snapshot: plan.Expires(RoleSnapshot), Timestamp: plan.Expires(RoleTimestamp)}, false)
-	if err != nil {
-		return nil, nil, err
-	}
-	return s, append([]File{{Path: "metadata/" + fileName(1, RoleRoot), Data: s.rootBytes}}, files...), nil
-}
-
 func (a Authority) check(role string) error {
 	if a.Threshold < 1 || a.Threshold > len(a.Keys) {
 		return fmt.Errorf("role %s: got a threshold of %d with %d keys", role, a.Threshold, len(a.Keys))

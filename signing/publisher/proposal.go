@@ -23,7 +23,7 @@ const MaxProposal = 64 << 20
 type Proposal struct {
 	Format    int        `json:"format"`
 	Created   time.Time  `json:"created"`
-	Root      []byte     `json:"root"`    // the root in force when it was made
+	Root      []byte     `json:"root"`    // the root in force when it was made; empty: a repository begins
 	Targets   []byte     `json:"targets"` // the top-level targets in force then
 	Documents []Document `json:"documents"`
 	// Files are the contents of new targets, by target name.
@@ -126,7 +126,10 @@ func ParseProposal(b []byte) (*Proposal, error) {
 		}
 		seen[doc.Role] = true
 	}
-	if len(seen) == 0 || seen[RoleRoot] && len(seen) > 1 {
+	switch {
+	case p.IsFirst() && (!seen[RoleRoot] || !seen[RoleTargets] || len(p.Targets) > 0):
+		return nil, errors.New("proposal: want root and targets to begin a repository")
+	case len(seen) == 0 || !p.IsFirst() && seen[RoleRoot] && len(seen) > 1:
 		return nil, errors.New("proposal: want root alone, or other roles")
 	}
 	if _, err := p.open(); err != nil {
@@ -147,11 +150,13 @@ type opened struct {
 func (p *Proposal) open() (*opened, error) {
 	o := &opened{documents: map[string]*targetsDoc{}, before: map[string]*targetsDoc{}}
 	var err error
-	if o.root, err = parse[metadata.RootType](p.Root); err != nil {
-		return nil, fmt.Errorf("root in force: %w", err)
-	}
-	if o.targets, err = parse[metadata.TargetsType](p.Targets); err != nil {
-		return nil, fmt.Errorf("targets in force: %w", err)
+	if !p.IsFirst() {
+		if o.root, err = parse[metadata.RootType](p.Root); err != nil {
+			return nil, fmt.Errorf("root in force: %w", err)
+		}
+		if o.targets, err = parse[metadata.TargetsType](p.Targets); err != nil {
+			return nil, fmt.Errorf("targets in force: %w", err)
+		}
 	}
 	for _, d := range p.Documents {
 		if d.Role == RoleRoot {
@@ -176,6 +181,12 @@ func (p *Proposal) open() (*opened, error) {
 	}
 	if t := o.documents[RoleTargets]; t != nil {
 		o.targets = t
+	}
+	if p.IsFirst() {
+		o.root = o.nextRoot
+	}
+	if o.root == nil || o.targets == nil {
+		return nil, errors.New("there is no root or no targets")
 	}
 	return o, nil
 }
@@ -202,9 +213,10 @@ func (p *Proposal) Requirements() ([]Requirement, error) {
 	for _, d := range p.Documents {
 		if d.Role == RoleRoot {
 			_ = rest(o.nextRoot.Signed.UnrecognizedFields, namesField, &names)
-			list = append(list,
-				require(o.root, nil, RoleRoot, fmt.Sprintf("root %d, in force", o.root.Signed.Version), names, o.nextRoot),
-				require(o.nextRoot, nil, RoleRoot, fmt.Sprintf("root %d, proposed", o.nextRoot.Signed.Version), names, o.nextRoot))
+			if !p.IsFirst() {
+				list = append(list, require(o.root, nil, RoleRoot, fmt.Sprintf("root %d, in force", o.root.Signed.Version), names, o.nextRoot))
+			}
+			list = append(list, require(o.nextRoot, nil, RoleRoot, fmt.Sprintf("root %d, proposed", o.nextRoot.Signed.Version), names, o.nextRoot))
 			continue
 		}
 		by := fmt.Sprintf("root %d", o.root.Signed.Version)

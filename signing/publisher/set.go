@@ -43,6 +43,7 @@ type Set struct {
 	snapshot  *snapshotDoc
 	timestamp *timestampDoc
 	nextRoot  *rootDoc // whose online keys sign too, while it is being published
+	prevRoot  *rootDoc // nil if root is the first one
 
 	highest map[string]int64 // newest version of each role that the directory holds
 	changed map[string]bool  // roles edited since Open
@@ -58,7 +59,7 @@ func Open(src Source) (*Set, error) {
 		return nil, fmt.Errorf("open metadata: %w", err)
 	}
 	for _, name := range names {
-		if v, role, ok := splitName(name); ok {
+		if v, role, ok := splitName(name); ok && v <= maxHonest {
 			s.highest[role] = max(s.highest[role], v)
 		}
 	}
@@ -70,6 +71,11 @@ func Open(src Source) (*Set, error) {
 	}
 	return s, s.openTargets(src)
 }
+
+// maxHonest is the highest version that a publisher reaches by publishing: one a second,
+// for 34 years. A higher one is a thief's, who wants hosts to refuse all that follow; the
+// keys that signed it are replaced, and versions go on from the honest ones.
+const maxHonest = 1 << 30
 
 // splitName takes "7.os-stable.json" apart.
 func splitName(name string) (version int64, role string, ok bool) {
@@ -105,7 +111,7 @@ func (s *Set) openRoots(src Source) error {
 		if err := next.VerifyDelegate(RoleRoot, next); err != nil {
 			return fmt.Errorf("open %s: not signed by itself: %w", name, err)
 		}
-		s.root, s.rootBytes = next, b
+		s.prevRoot, s.root, s.rootBytes = s.root, next, b
 	}
 	return nil
 }
@@ -118,10 +124,12 @@ func (s *Set) openOnline(src Source) error {
 	if s.timestamp, err = parse[metadata.TimestampType](b); err != nil {
 		return fmt.Errorf("open timestamp.json: %w", err)
 	}
-	if err := s.root.VerifyDelegate(RoleTimestamp, s.timestamp); err != nil {
+	if err := verifyOnline(s, RoleTimestamp, s.timestamp); err != nil {
 		return fmt.Errorf("open timestamp.json: %w", err)
 	}
-	s.highest[RoleTimestamp] = s.timestamp.Signed.Version
+	if v := s.timestamp.Signed.Version; v <= maxHonest {
+		s.highest[RoleTimestamp] = v
+	}
 	want := s.timestamp.Signed.Meta["snapshot.json"]
 	b, name, err := fetch(src, RoleSnapshot, want)
 	if err != nil {
@@ -130,10 +138,21 @@ func (s *Set) openOnline(src Source) error {
 	if s.snapshot, err = parse[metadata.SnapshotType](b); err != nil {
 		return fmt.Errorf("open %s: %w", name, err)
 	}
-	if err := s.root.VerifyDelegate(RoleSnapshot, s.snapshot); err != nil {
+	if err := verifyOnline(s, RoleSnapshot, s.snapshot); err != nil {
 		return fmt.Errorf("open %s: %w", name, err)
 	}
 	return sameVersion(name, s.snapshot.Signed.Version, want.Version)
+}
+
+// verifyOnline accepts what the root before the newest one accepts as well: after the
+// loss of an online key, a new root is written before there is anything that it accepts,
+// and a run that stops there must be made good by the next one.
+func verifyOnline[T metadata.Roles](s *Set, role string, doc *metadata.Metadata[T]) error {
+	err := s.root.VerifyDelegate(role, doc)
+	if err != nil && s.prevRoot != nil && s.prevRoot.VerifyDelegate(role, doc) == nil {
+		return nil
+	}
+	return err
 }
 
 // fetch reads the file of a role that meta describes and compares it with meta.

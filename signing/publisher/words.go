@@ -22,7 +22,12 @@ func (p *Proposal) Describe() ([]string, error) {
 	for _, d := range p.Documents {
 		if d.Role == RoleRoot {
 			_ = rest(o.nextRoot.Signed.UnrecognizedFields, namesField, &w.names)
-			w.root(o.root, o.nextRoot)
+			before := o.root
+			if p.IsFirst() {
+				before = metadata.Root(time.Time{})
+				before.Signed.Version, before.Signed.Roles = 0, nil
+			}
+			w.root(before, o.nextRoot)
 			continue
 		}
 		before := o.before[d.Role]
@@ -40,6 +45,10 @@ func (p *Proposal) Describe() ([]string, error) {
 			return nil, fmt.Errorf("proposal: channel %.80q: %w", channel, err)
 		}
 		w.say("channel %s then offers %s to %d of 1000 hosts", channel, directive.Version, directive.Permille)
+	}
+	if p.IsFirst() {
+		w.say("a repository begins: there is no root in force")
+		return w.lines, nil
 	}
 	w.say("the root in force has the SHA-256 %s", hexDigest(p.Root))
 	return w.lines, nil
