@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -60,60 +61,102 @@ func mustUse(t *testing.T, h *host, src signing.Source) {
 	}
 }
 
-// The conditions in which an attack must make no difference.
+// The conditions in which an attack must make no difference. Under "killed" the power
+// goes at each durable write that the attack leads to.
 const (
 	sameProcess = "same process"
 	restarted   = "restarted"
 	cacheLost   = "cache lost"
+	killed      = "killed"
 )
 
-// run makes the attack in one process.
-func (a attack) run(t *testing.T) { a.runIn(t, sameProcess) }
+// scene is a host that has seen two honest publications.
+type scene struct {
+	honest *repo
+	first  map[string][]byte // what the repository served at first
+	host   *host
+	before map[string]int64
+}
 
-// runInAll makes it in all conditions.
-func (a attack) runInAll(t *testing.T) { a.runIn(t, sameProcess, restarted, cacheLost) }
+func newScene(t *testing.T) *scene {
+	s := &scene{honest: newRepo()}
+	s.first = s.honest.Files()
+	s.host = newHost(t, s.honest)
+	mustUse(t, s.host, s.honest)
+	s.honest.PublishRoot()
+	s.honest.Publish("targets", "os-stable", "fleet-stable")
+	mustUse(t, s.host, s.honest)
+	s.before = roleVersions(s.host)
+	return s
+}
 
-// runIn makes the attack on a host that has seen two honest publications, and then
-// lets the honest repository go on, which must cure the host without help.
-func (a attack) runIn(t *testing.T, conditions ...string) {
-	for _, condition := range conditions {
+// run makes the attack in all conditions.
+func (a attack) run(t *testing.T) {
+	for _, condition := range []string{sameProcess, restarted, cacheLost} {
 		t.Run(condition, func(t *testing.T) {
-			honest := newRepo()
-			first := honest.Files()
-			h := newHost(t, honest)
-			mustUse(t, h, honest)
-			honest.PublishRoot()
-			honest.Publish("targets", "os-stable", "fleet-stable")
-			mustUse(t, h, honest)
-			before := roleVersions(h)
+			s := newScene(t)
 			if condition == cacheLost {
-				for _, name := range h.disk.list("") {
+				for _, name := range s.host.disk.list("") {
 					if strings.HasSuffix(name, ".json") {
-						delete(h.disk.files, name)
+						delete(s.host.disk.files, name)
 					}
 				}
 			}
 			if condition != sameProcess {
-				h.restart()
+				s.host.restart()
 			}
-			src := a.make(honest.Clone(), first)
-			for range 2 {
-				err := use(h, src)
-				if err == nil || signing.Code(err) != a.code {
-					t.Fatalf("got error %v (code %q), want code %q", err, signing.Code(err), a.code)
-				}
-			}
-			// A thief may have used up the next version, and honest people then skip it.
-			for range 2 {
-				honest.Publish("targets", "os-stable", "fleet-stable")
-			}
-			mustUse(t, h, honest)
-			for role, v := range roleVersions(h) {
-				if v < before[role] {
-					t.Errorf("%s: version: got %d, was %d", role, v, before[role])
-				}
-			}
+			a.mustFail(t, s, condition != sameProcess)
 		})
+	}
+	t.Run(killed, a.runKilled)
+}
+
+// mustFail makes the attack twice, if asked with a restart between, and then lets the
+// honest repository go on, which must cure the host without help.
+func (a attack) mustFail(t *testing.T, s *scene, restart bool) {
+	t.Helper()
+	honest := s.honest.Clone()
+	src := a.make(s.honest.Clone(), s.first)
+	for range 2 {
+		err := use(s.host, src)
+		if err == nil || signing.Code(err) != a.code {
+			t.Fatalf("got error %v (code %q), want code %q", err, signing.Code(err), a.code)
+		}
+		if restart {
+			s.host.restart()
+		}
+	}
+	// A thief may have used up the next version, and honest people then skip it.
+	for range 2 {
+		honest.Publish("targets", "os-stable", "fleet-stable")
+	}
+	mustUse(t, s.host, honest)
+	for role, v := range roleVersions(s.host) {
+		if v < s.before[role] {
+			t.Errorf("%s: version: got %d, was %d", role, v, s.before[role])
+		}
+	}
+}
+
+// runKilled cuts the power at each effect of the attack, before and after it has landed.
+func (a attack) runKilled(t *testing.T) {
+	s := newScene(t)
+	files := s.host.disk.files
+	for cut := 1; ; cut++ {
+		for _, lands := range []bool{false, true} {
+			s.host.disk.files = maps.Clone(files)
+			s.host.restart()
+			s.host.disk.cutAt, s.host.disk.lands = cut, lands
+			err := use(s.host, a.make(s.honest.Clone(), s.first))
+			if s.host.disk.effects < cut {
+				return
+			}
+			if err == nil {
+				t.Fatalf("cut %d: the attack succeeded, or the cut went unnoticed", cut)
+			}
+			s.host.restart()
+			a.mustFail(t, s, true)
+		}
 	}
 }
 
@@ -162,7 +205,7 @@ func TestRollbackIsRefused(t *testing.T) {
 			return r
 		}, signing.Untrusted},
 	} {
-		t.Run(a.name, a.runInAll)
+		t.Run(a.name, a.run)
 	}
 }
 
@@ -180,28 +223,34 @@ func TestMixAndMatchIsRefused(t *testing.T) {
 		{"release role", under("metadata/4.os-stable.json", "metadata/2.os-stable.json"), signing.Untrusted},
 		{"directives as a release role", under("metadata/4.os-stable.json", "metadata/2.fleet-stable.json"), signing.Untrusted},
 	} {
-		t.Run(a.name, a.runInAll)
+		t.Run(a.name, a.run)
 	}
 }
 
 func TestBadBytesOfEachFileAreRefused(t *testing.T) {
-	bodies := map[string][]byte{
-		"empty": {}, "null": []byte("null"), "object": []byte("{}"), "array": []byte("[]"), "html": []byte("<html>"),
-		"endless": bytes.Repeat([]byte("a"), 10<<20), "deep": bytes.Repeat([]byte("["), 3000),
-		"null signed":   []byte(`{"signed":null,"signatures":[]}`),
-		"null targets":  []byte(`{"signed":{"_type":"targets","targets":{"x":null}},"signatures":[]}`),
-		"twice":         []byte(`{"signed":{"_type":"root","_type":"timestamp"},"signatures":[]}`),
-		"invalid UTF-8": []byte("{\"signed\":\"\xff\"}"), "overflow": []byte(`{"signed":{"version":1e400}}`),
-		"long number": append([]byte(`{"signed":`), bytes.Repeat([]byte("1"), 15<<10)...),
+	bodies := readGolden(t, "hostile")
+	if len(bodies) < 15 {
+		t.Fatalf("got %d bodies", len(bodies))
 	}
+	bodies["endless"], bodies["deep"] = bytes.Repeat([]byte("a"), 10<<20), bytes.Repeat([]byte("["), 3000)
+	bodies["long-number"] = append([]byte(`{"signed":`), bytes.Repeat([]byte("1"), 15<<10)...)
+	bodies["deep-object"] = []byte(strings.Repeat(`{"signed":`, 3000))
 	for _, file := range []string{"3.root", "timestamp", "4.snapshot", "3.targets", "4.os-stable", "4.fleet-stable"} {
 		for name, body := range bodies {
 			path := "metadata/" + file + ".json"
-			attack{name, func(r *repo, _ map[string][]byte) signing.Source {
+			a := attack{name, func(r *repo, _ map[string][]byte) signing.Source {
 				r.PublishRoot()
 				r.Publish("targets", "os-stable", "fleet-stable")
 				return replacing(r, path, body)
-			}, signing.Untrusted}.runNamed(t, file+" "+name)
+			}, signing.Untrusted}
+			t.Run(file+" "+name, func(t *testing.T) {
+				// What is written before the file is read is the same whatever it holds.
+				if name == "html" {
+					a.run(t)
+				} else {
+					a.mustFail(t, newScene(t), true)
+				}
+			})
 		}
 	}
 }
