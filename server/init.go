@@ -22,6 +22,10 @@ type InitOptions struct {
 	Spare     string // directory of the spare root key (solo); "": keys/spare
 	Lifetimes Lifetimes
 	Log       translog.Mode // what hosts demand of the release log; "": Require
+	// Public is a directory with the public halves of the keys of people, NAME.pub. If it
+	// is set, only the server's own keys are made here, and the site begins with a proposal
+	// that those people sign wherever their keys are.
+	Public string
 }
 
 // InitResult says what was made.
@@ -35,6 +39,9 @@ type InitResult struct {
 	Spare       string   `json:"spare,omitempty"` // where the spare root key lies
 	SpareMoved  bool     `json:"spareMoved"`      // whether that is outside the site
 	Keys        []NewKey `json:"keys"`
+
+	// Proposal begins the repository once it is signed; nil if it has begun.
+	Proposal *publisher.Proposal `json:"-"`
 }
 
 // NewKey is one key that was made.
@@ -94,16 +101,15 @@ func (s *Site) init(ctx context.Context, in InitOptions) (*InitResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, files, err := publisher.New(*plan, ring)
-	if err != nil {
-		return nil, err
+	r := &InitResult{Format: 1, Dir: s.dir, Profile: in.Profile, Keys: keys, FactoryRoot: s.repo("metadata/1.root.json")}
+	for _, c := range plan.Channels {
+		r.Channels = append(r.Channels, c.Name)
 	}
-	checkpoint, err := sealCheckpoint(ring, translog.Empty(plan.Log.Origin), plan.Log.Keys)
-	if err != nil {
-		return nil, err
-	}
-	files = append([]publisher.File{{Path: translog.CheckpointPath, Data: checkpoint}}, files...)
-	if err := s.write(ctx, set, files); err != nil {
+	if in.Public != "" {
+		if r.Proposal, err = publisher.Draft(*plan); err != nil {
+			return nil, err
+		}
+	} else if r.RootSHA256, err = s.begin(ctx, *plan, ring); err != nil {
 		return nil, err
 	}
 	b, err := s.settings.encode()
@@ -113,13 +119,36 @@ func (s *Site) init(ctx context.Context, in InitOptions) (*InitResult, error) {
 	if err := s.state.Replace("site.json", b); err != nil {
 		return nil, fmt.Errorf("init: %w", err)
 	}
-	_, digest := set.RootVersion()
-	r := &InitResult{Format: 1, Dir: s.dir, Profile: in.Profile, Channels: set.Channels(), Keys: keys,
-		FactoryRoot: s.repo("metadata/1.root.json"), RootSHA256: fmt.Sprintf("%x", digest)}
-	if in.Profile == Solo {
+	if in.Profile == Solo && in.Public == "" {
 		r.Spare, r.SpareMoved = s.spareDir(in), in.Spare != ""
 	}
 	return r, s.record("init", map[string]any{"profile": in.Profile, "channels": r.Channels, "root": r.RootSHA256})
+}
+
+// begin publishes an empty repository that the keys of the ring sign.
+func (s *Site) begin(ctx context.Context, plan publisher.Plan, ring *publisher.Ring) (root string, err error) {
+	set, files, err := publisher.New(plan, ring)
+	if err != nil {
+		return "", err
+	}
+	return s.beginWith(ctx, set, ring, files)
+}
+
+// beginWith writes the first files, and a release log without entries before them.
+func (s *Site) beginWith(ctx context.Context, set *publisher.Set, ring *publisher.Ring, files []publisher.File) (root string, err error) {
+	p, had, err := set.Log()
+	if err != nil {
+		return "", err
+	}
+	if had {
+		checkpoint, err := sealCheckpoint(ring, translog.Empty(p.Origin), p.Keys)
+		if err != nil {
+			return "", err
+		}
+		files = append([]publisher.File{{Path: translog.CheckpointPath, Data: checkpoint}}, files...)
+	}
+	_, digest := set.RootVersion()
+	return fmt.Sprintf("%x", digest), s.write(ctx, set, files)
 }
 
 func (s *Site) spareDir(in InitOptions) string {
@@ -131,13 +160,14 @@ func (s *Site) spareDir(in InitOptions) string {
 
 // keyMaker makes and saves keys and remembers them.
 type keyMaker struct {
-	ring  *publisher.Ring
-	kind  publisher.Kind
-	pass  []byte
-	made  map[string]publisher.PublicKey
-	plan  *publisher.Plan
-	sheet []NewKey
-	err   error
+	ring   *publisher.Ring
+	kind   publisher.Kind
+	pass   []byte
+	public string // InitOptions.Public
+	made   map[string]publisher.PublicKey
+	plan   *publisher.Plan
+	sheet  []NewKey
+	err    error
 }
 
 // authority makes the named keys, or takes those that are made, for a role.
@@ -162,6 +192,9 @@ func (m *keyMaker) make(name, dir string, encrypted bool) publisher.PublicKey {
 	if m.err != nil {
 		return publisher.PublicKey{}
 	}
+	if m.public != "" && encrypted {
+		return m.take(name, dir)
+	}
 	kind := m.kind
 	if name == logKeyName {
 		kind = publisher.Ed25519 // the only kind that signs checkpoints
@@ -185,6 +218,27 @@ func (m *keyMaker) make(name, dir string, encrypted bool) publisher.PublicKey {
 	return key.Public
 }
 
+// take takes the public half of a key that somebody else keeps.
+func (m *keyMaker) take(name, dir string) publisher.PublicKey {
+	key, err := publisher.ReadPublic(filepath.Join(m.public, name+".pub"))
+	if err == nil {
+		err = publisher.SavePublic(dir, name, key)
+	}
+	if err != nil {
+		m.err = fmt.Errorf("init: %w", err)
+		return publisher.PublicKey{}
+	}
+	for other, k := range m.made {
+		if k.ID == key.ID {
+			m.err = fmt.Errorf("init: %s.pub and %s.pub are the same key", other, name)
+		}
+	}
+	m.made[name] = key
+	m.plan.Names[key.ID] = name
+	m.sheet = append(m.sheet, NewKey{Name: name, ID: key.ID})
+	return key
+}
+
 // makeKeys makes the keys of a profile and says who signs what.
 func (s *Site) makeKeys(in InitOptions, ring *publisher.Ring) (*publisher.Plan, []NewKey, error) {
 	if in.Profile != Solo && in.Profile != Company {
@@ -193,26 +247,22 @@ func (s *Site) makeKeys(in InitOptions, ring *publisher.Ring) (*publisher.Plan, 
 	if len(in.Channels) == 0 {
 		return nil, nil, errors.New("init: want at least one channel")
 	}
-	if s.opt.Passphrase == nil {
-		return nil, nil, errors.New("init: a passphrase is needed for the keys of people")
-	}
-	pass, err := s.opt.Passphrase()
+	pass, err := s.initPassphrase(in)
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(pass) == 0 {
-		return nil, nil, errors.New("init: the passphrase is empty")
-	}
 	keys := filepath.Join(s.dir, "keys")
-	m := &keyMaker{ring: ring, kind: in.Kind, pass: pass, made: map[string]publisher.PublicKey{},
+	m := &keyMaker{ring: ring, kind: in.Kind, pass: pass, public: in.Public, made: map[string]publisher.PublicKey{},
 		plan: &publisher.Plan{Names: map[string]string{}, Now: s.opt.Now(), Expires: s.expires}}
 	p := m.plan
 	if in.Profile == Solo {
-		spare := s.spareDir(in)
-		if err := os.MkdirAll(spare, 0o700); err != nil {
-			return nil, nil, fmt.Errorf("init: %w", err)
+		if in.Public == "" {
+			spare := s.spareDir(in)
+			if err := os.MkdirAll(spare, 0o700); err != nil {
+				return nil, nil, fmt.Errorf("init: %w", err)
+			}
+			m.make("root-spare", spare, true)
 		}
-		m.make("root-spare", spare, true)
 		p.Root = m.authority(publisher.RoleRoot, 1, keys, true, "root", "root-spare")
 		p.Targets = m.authority(publisher.RoleTargets, 1, keys, true, "targets")
 	} else {
@@ -238,6 +288,21 @@ func (s *Site) makeKeys(in InitOptions, ring *publisher.Ring) (*publisher.Plan, 
 	text, err := log.LogKey(p.Log.Origin)
 	p.Log.Keys = []string{text}
 	return p, m.sheet, err
+}
+
+// initPassphrase returns the passphrase of the keys of people that are made here.
+func (s *Site) initPassphrase(in InitOptions) ([]byte, error) {
+	if in.Public != "" {
+		return nil, nil
+	}
+	if s.opt.Passphrase == nil {
+		return nil, errors.New("init: a passphrase is needed for the keys of people")
+	}
+	pass, err := s.opt.Passphrase()
+	if err == nil && len(pass) == 0 {
+		err = errors.New("init: the passphrase is empty")
+	}
+	return pass, err
 }
 
 // releases says who signs the releases of a channel. In a company, stable takes two

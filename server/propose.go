@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/twinkeel/twinkeel/release"
@@ -77,11 +79,14 @@ func (s *Site) Apply(ctx context.Context, p *publisher.Proposal) (*ApplyResult, 
 	if err != nil {
 		return nil, err
 	}
-	set, err := s.metadata()
+	ring, err := s.ring()
 	if err != nil {
 		return nil, err
 	}
-	ring, err := s.ring()
+	if p.IsFirst() {
+		return s.applyFirst(ctx, ring, p, words)
+	}
+	set, err := s.metadata()
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +101,10 @@ func (s *Site) Apply(ctx context.Context, p *publisher.Proposal) (*ApplyResult, 
 	} else if err := s.applyRoles(ctx, set, ring, p); err != nil {
 		return nil, err
 	}
+	return s.applied(set, p, words)
+}
+
+func (s *Site) applied(set *publisher.Set, p *publisher.Proposal, words []string) (*ApplyResult, error) {
 	r := &ApplyResult{Format: 1, Changes: words, Warnings: s.warnings(set)}
 	for _, role := range set.Roles() {
 		if slices.ContainsFunc(p.Documents, func(d publisher.Document) bool { return d.Role == role.Name }) {
@@ -103,6 +112,31 @@ func (s *Site) Apply(ctx context.Context, p *publisher.Proposal) (*ApplyResult, 
 		}
 	}
 	return r, s.record("apply", words)
+}
+
+// applyFirst begins the repository of a site that was made with the public halves of keys.
+func (s *Site) applyFirst(ctx context.Context, ring *publisher.Ring, p *publisher.Proposal, words []string) (*ApplyResult, error) {
+	if _, err := os.Stat(s.repo("metadata/timestamp.json")); !gone(err) {
+		return nil, fmt.Errorf("the repository has begun already: %w", publisher.ErrStale)
+	}
+	// What a run left that stopped half-way has never been of use to anybody.
+	left, err := filepath.Glob(s.repo("metadata/*.json"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range left {
+		if err := s.medium.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	set, files, err := publisher.Found(p, ring, s.opt.Now(), s.online(), s.expires)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.beginWith(ctx, set, ring, files); err != nil {
+		return nil, err
+	}
+	return s.applied(set, p, words)
 }
 
 func (s *Site) applyRoles(ctx context.Context, set *publisher.Set, ring *publisher.Ring, p *publisher.Proposal) error {

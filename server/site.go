@@ -155,7 +155,13 @@ func (s *Site) online() publisher.Online {
 
 // metadata opens the published metadata.
 func (s *Site) metadata() (*publisher.Set, error) {
-	return publisher.Open(metadataDir{s.repo("metadata")})
+	set, err := publisher.Open(metadataDir{s.repo("metadata")})
+	if gone(err) {
+		if _, noTimestamp := os.Stat(s.repo("metadata/timestamp.json")); gone(noTimestamp) {
+			return nil, fmt.Errorf("the repository has no timestamp: if it has never had one, its first proposal waits for `proposal apply`: %w", err)
+		}
+	}
+	return set, err
 }
 
 // metadataDir is a publisher.Source.

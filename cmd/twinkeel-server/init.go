@@ -7,9 +7,11 @@ import (
 
 	"github.com/twinkeel/twinkeel/server"
 	"github.com/twinkeel/twinkeel/signing/publisher"
+	"github.com/twinkeel/twinkeel/signing/translog"
 )
 
 func newInitCommand(t *terminal) *cobra.Command {
+	var propose string
 	in := server.InitOptions{Profile: server.Solo, Kind: publisher.Ed25519, Lifetimes: server.DefaultLifetimes()}
 	cmd := &cobra.Command{
 		Use:   "init DIR",
@@ -26,18 +28,31 @@ Profile company makes five root keys (3 needed), three for targets (2), three fo
 them out, each with its .pub file, and remove them from DIR/keys; what then needs
 signatures is carried by proposal files.
 
+With --public no key of a person is made here. Each of them runs "key create" on a machine
+of their own and hands over the .pub file; init writes a proposal that begins the
+repository, which all of them sign (proposal sign) before proposal apply publishes it.
+The names that a profile wants are those above: root-1.pub, targets-1.pub, release-1.pub,
+ci.pub; for solo root.pub, root-spare.pub, targets.pub, release.pub.
+
 The keys of people are encrypted with the passphrase. Those for snapshot, timestamp and
 directives stay readable, for the server alone.
 
   twinkeel-server init site --spare /media/stick/spare
-  twinkeel-server init site --profile company --channel stable --channel edge` + exitStatus,
+  twinkeel-server init site --profile company --channel stable --channel edge
+  twinkeel-server init site --profile company --public collected --propose first.json` + exitStatus,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if (in.Public == "") != (propose == "") {
+				return usagef("--public and --propose go together")
+			}
 			o := t.options()
 			o.Passphrase = once(t.newPassphrase)
 			r, err := server.Init(cmd.Context(), args[0], in, o)
 			if err != nil {
 				return err
+			}
+			if r.Proposal != nil {
+				return t.saveProposal(r.Proposal, propose)
 			}
 			return t.answer(r, func() { t.recoverySheet(r) })
 		},
@@ -47,6 +62,9 @@ directives stay readable, for the server alone.
 	f.StringArrayVar(&in.Channels, "channel", []string{"stable", "beta", "edge"}, "channel to make (repeatable)")
 	f.StringVar((*string)(&in.Kind), "kind", string(in.Kind), "kind of keys: ed25519 or p256")
 	f.StringVar(&in.Spare, "spare", "", "directory for the spare root key (solo)")
+	f.StringVar(&in.Public, "public", "", "directory with the public keys of people; with --propose")
+	f.StringVar(&propose, "propose", "", "file to write the first proposal to; with --public")
+	f.StringVar((*string)(&in.Log), "log", string(translog.Require), "what hosts demand of the release log: require, warn or off")
 	f.Var(daysValue{(*time.Duration)(&in.Lifetimes.Timestamp)}, "timestamp-life", "how long hosts trust a timestamp: 1h to 30d")
 	f.Var(daysValue{(*time.Duration)(&in.Lifetimes.Releases)}, "releases-life", "how long hosts trust a channel's list of releases")
 	return cmd

@@ -21,7 +21,7 @@ func newRootKeysCommand(t *terminal) *cobra.Command {
 	var role, pub, id, name, propose string
 	var threshold int
 	cmd := &cobra.Command{
-		Use:   "root DIR add-key|remove-key|threshold|renew --propose FILE",
+		Use:   "root DIR add-key|remove-key|replace-key|threshold|renew --propose FILE",
 		Short: "Propose a change of who may sign",
 		Long: `Root writes a proposal that changes which keys sign for a role, or how many of them it
 takes. The proposal then collects signatures (proposal sign) and is published by
@@ -32,16 +32,17 @@ fleet-CHANNEL in targets.
 
   twinkeel-server root site add-key --role os-stable --public anna.pub --name anna --propose P
   twinkeel-server root site remove-key --role root --id 1f3a90 --propose P
+  twinkeel-server root site replace-key --role timestamp --id 77ab02 --public new.pub --propose P
   twinkeel-server root site threshold --role os-stable --to 2 --propose P
   twinkeel-server root site renew --propose P` + exitStatus,
 		Args:      cobra.ExactArgs(2),
-		ValidArgs: []string{"add-key", "remove-key", "threshold", "renew"},
+		ValidArgs: []string{"add-key", "remove-key", "replace-key", "threshold", "renew"},
 		RunE: func(_ *cobra.Command, args []string) error {
 			c := publisher.AuthorityChange{Role: role, Name: name}
-			switch args[1] {
-			case "add-key":
+			add, remove := args[1] == "add-key" || args[1] == "replace-key", args[1] == "remove-key" || args[1] == "replace-key"
+			if add {
 				if pub == "" {
-					return usagef("add-key: flag --public is missing")
+					return usagef("%s: flag --public is missing", args[1])
 				}
 				key, err := publisher.ReadPublic(pub)
 				if err != nil {
@@ -51,11 +52,15 @@ fleet-CHANNEL in targets.
 					c.Name = strings.TrimSuffix(filepath.Base(pub), ".pub")
 				}
 				c.Add, c.Threshold = &key, threshold
-			case "remove-key":
+			}
+			if remove {
 				if len(id) < 6 {
-					return usagef("remove-key: want --id with at least 6 digits of the key id")
+					return usagef("%s: want --id with at least 6 digits of the key id", args[1])
 				}
 				c.Remove, c.Threshold = id, threshold
+			}
+			switch args[1] {
+			case "add-key", "remove-key", "replace-key":
 			case "threshold":
 				if threshold < 1 {
 					return usagef("threshold: want --to with a number of keys")
@@ -63,7 +68,7 @@ fleet-CHANNEL in targets.
 				c.Threshold = threshold
 			case "renew":
 			default:
-				return usagef("got %q, want add-key, remove-key, threshold or renew", args[1])
+				return usagef("got %q, want add-key, remove-key, replace-key, threshold or renew", args[1])
 			}
 			site, err := t.open(args[0])
 			if err != nil {

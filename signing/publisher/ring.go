@@ -175,6 +175,18 @@ func SaveKey(dir, name string, key *PrivateKey, passphrase []byte) error {
 	return nil
 }
 
+// SavePublic writes NAME.pub into dir: a key that is known here and kept elsewhere.
+func SavePublic(dir, name string, key PublicKey) error {
+	public, err := key.PEM()
+	if err != nil {
+		return fmt.Errorf("save key %s: %w", name, err)
+	}
+	if err := writeNew(filepath.Join(dir, name+".pub"), public, 0o644); err != nil {
+		return fmt.Errorf("save key: %w", err)
+	}
+	return nil
+}
+
 func writeNew(path string, b []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
