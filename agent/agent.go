@@ -68,6 +68,7 @@ type Agent struct {
 	verdict Verdict            // of the trial in this boot
 	judged  health.Verdict     // its reasons and evidence
 	judging *health.Judge      // of the trial in this boot, once it began
+	prices  []priced           // of blocks, as they were found out; the newest last
 	mem     sync.Mutex         // guards what follows
 	wake    context.CancelFunc // ends the daemon's nap
 	polls   uint64

@@ -132,7 +132,7 @@ func (a *Agent) check(ctx context.Context, m machine) (*Outcome, error) {
 		a.note(nil, err)
 		return nil, err
 	}
-	a.price(m, d)
+	a.price(ctx, m, d)
 	a.note(d, nil)
 	return d.outcome(), nil
 }
@@ -172,7 +172,7 @@ func (a *Agent) update(ctx context.Context, m machine, r Request) (*Outcome, err
 		a.note(nil, err)
 		return nil, err
 	}
-	a.price(m, d)
+	a.price(ctx, m, d)
 	a.note(d, nil)
 	if !d.ok() {
 		o := d.outcome()
@@ -291,7 +291,7 @@ func (a *Agent) why(ctx context.Context, m machine) (*Why, error) {
 		d, err = a.decide(ctx, m, wish{cached: true})
 	}
 	if err == nil {
-		a.price(m, d)
+		a.price(ctx, m, d)
 		w.Offer, w.Routes = d.offer, d.routes
 		w.Reasons = append(w.Reasons, d.reasons()...)
 	}

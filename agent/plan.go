@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/partitions"
@@ -10,19 +11,22 @@ import (
 
 // The kinds of a Route.
 const (
-	routeCopy  = "copy"  // the running slot has the very image: no download
-	routeDelta = "delta" // from the running slot's image
-	routeFull  = "full"  // the whole image
+	routeCopy   = "copy"   // the running slot has the very image: no download
+	routeDelta  = "delta"  // from the running slot's image
+	routeBlocks = "blocks" // what the running slot's image lacks
+	routeFull   = "full"   // the whole image
 )
 
 // imagePlan is how one image gets into the slot.
 type imagePlan struct {
 	image release.Image
 	kind  string
-	blob  release.Blob   // of delta or full
+	blob  release.Blob   // of delta, blocks or full
+	bytes int64          // to download
 	from  release.Digest // verity root of the base; zero: none
 	base  int64          // size of the base, bytes
 	all   []Route        // with what was not chosen
+	fill  *filling       // of blocks
 }
 
 // preflight checks the host before the first byte is fetched or written.
@@ -75,41 +79,51 @@ func (a *Agent) room(slot partitions.Slot, img release.Image) error {
 	return nil
 }
 
-// route chooses for one image, by bytes.
+// route chooses for one image, by bytes, among what can be told without the network:
+// weigh adds blocks.
 func route(mf *release.Manifest, img release.Image, running *Deployment) imagePlan {
-	best := imagePlan{image: img, kind: routeFull, blob: img.Full}
+	best := imagePlan{image: img, kind: routeFull, blob: img.Full, bytes: img.Full.Size}
 	all := []Route{{Image: img.Name, Kind: routeFull, Download: img.Full.Size}}
 	if running != nil {
 		base, ok := running.Image(img.Name)
 		if d, found := mf.Delta(img.Name, base.Root); ok && found {
 			all = append(all, Route{Image: img.Name, Kind: routeDelta, Download: d.Size, Text: "from " + running.Version.String()})
 			if d.Size < img.Full.Size {
-				best.kind, best.blob, best.from, best.base = routeDelta, d.Blob, base.Root, base.Size
+				best.kind, best.blob, best.bytes, best.from, best.base = routeDelta, d.Blob, d.Size, base.Root, base.Size
 			}
 		}
 		if ok && base.Root == img.Root && base.Size == img.Size {
 			all = append(all, Route{Image: img.Name, Kind: routeCopy, Text: "unchanged since " + running.Version.String()})
-			best.kind, best.blob, best.from, best.base = routeCopy, release.Blob{}, base.Root, base.Size
+			best.kind, best.blob, best.bytes, best.from, best.base = routeCopy, release.Blob{}, 0, base.Root, base.Size
 		}
 	}
-	for i := range all {
-		all[i].Chosen = all[i].Kind == best.kind
-	}
 	best.all = all
+	best.choose(best.kind)
 	return best
+}
+
+// choose marks the route that is taken.
+func (p *imagePlan) choose(kind string) {
+	p.kind = kind
+	for i := range p.all {
+		p.all[i].Chosen = p.all[i].Kind == kind
+	}
 }
 
 // offer sums up the routes of a release.
 func offer(mf *release.Manifest, plans []imagePlan) *Offer {
 	o := &Offer{Version: mf.Version, Deployment: mf.Deployment(), Route: routeCopy}
 	for _, p := range plans {
-		o.DownloadBytes += p.blob.Size
-		if p.kind == routeFull || p.kind == routeDelta && o.Route == routeCopy {
+		o.DownloadBytes += p.bytes
+		if slices.Index(routeOrder[:], p.kind) > slices.Index(routeOrder[:], o.Route) {
 			o.Route = p.kind
 		}
 	}
 	return o
 }
+
+// routeOrder is how routes rank when one word is to be said of several images.
+var routeOrder = [...]string{routeCopy, routeDelta, routeBlocks, routeFull}
 
 func (a *Agent) unproven() bool {
 	var h hostRecord

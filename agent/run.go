@@ -100,7 +100,7 @@ func (a *Agent) poll(ctx context.Context, t Transaction) error {
 	if err != nil {
 		return err
 	}
-	a.price(m, d)
+	a.price(ctx, m, d)
 	a.note(d, nil)
 	if !d.ok() {
 		a.log.Info("nothing to do", "reasons", d.reasons())
@@ -139,7 +139,7 @@ func (a *Agent) note(d *decision, err error) {
 }
 
 // price works out what the release would cost to fetch, for people. It is no condition.
-func (a *Agent) price(m machine, d *decision) {
+func (a *Agent) price(ctx context.Context, m machine, d *decision) {
 	if d.manifest == nil || contains(d.never, CodeCurrent) {
 		return
 	}
@@ -147,6 +147,12 @@ func (a *Agent) price(m machine, d *decision) {
 	if err != nil {
 		d.later = append(d.later, Reason{CodeOf(err), err.Error()})
 		return
+	}
+	if len(d.never) == 0 {
+		for i := range plans {
+			// What cannot be priced now is priced by the next poll, or never.
+			_ = a.weigh(ctx, m, &plans[i], nil)
+		}
 	}
 	d.offer = offer(d.manifest, plans)
 	for _, p := range plans {

@@ -61,13 +61,18 @@ func (a *Agent) stage(ctx context.Context, m machine, t *Transaction) error {
 	if err := a.st.load(fileCheckpoint, &cp); err != nil || cp.Txn != t.Seq {
 		cp = checkpoint{Txn: t.Seq}
 	}
-	for _, p := range plans {
+	for i := range plans {
+		p := &plans[i]
 		if cp.wrote(p.image.Name) {
 			continue
 		}
-		if err := a.stageImage(ctx, m, t, p, &cp); err != nil {
+		if err := a.weigh(ctx, m, p, t); err != nil {
+			return err
+		}
+		if err := a.stageImage(ctx, m, t, *p, &cp); err != nil {
 			return fmt.Errorf("image %s into slot %s: %w", p.image.Name, t.Slot, err)
 		}
+		p.fill = nil // a map has megabytes
 	}
 	for _, p := range plans {
 		if err := a.readBack(ctx, m, t, p); err != nil {
@@ -113,10 +118,13 @@ func (a *Agent) stageImage(ctx context.Context, m machine, t *Transaction, p ima
 		}
 		defer base.Close()
 	}
-	j := &job{a: a, t: t, p: p, dev: dev, base: base, cp: cp}
-	if p.kind == routeCopy {
+	j := &job{a: a, m: m, t: t, p: p, dev: dev, base: base, cp: cp}
+	switch p.kind {
+	case routeCopy:
 		err = j.copy(ctx)
-	} else {
+	case routeBlocks:
+		err = j.fillImage(ctx)
+	default:
 		err = j.fetch(ctx)
 	}
 	if err != nil {
@@ -138,6 +146,7 @@ func (a *Agent) mark(dev partitions.Device, cp *checkpoint) error {
 // job is one image on its way into the slot.
 type job struct {
 	a    *Agent
+	m    machine
 	t    *Transaction
 	p    imagePlan
 	dev  partitions.Device
@@ -184,9 +193,15 @@ func (j *job) get(ctx context.Context, blob release.Blob, offset, n int64) ([]by
 func (j *job) fetch(ctx context.Context) error {
 	h, err := j.head(ctx, j.p.blob, j.p.from)
 	if err != nil && j.p.kind == routeDelta && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) {
-		// The delta is gone or is not what was signed: the full image serves any base.
-		j.a.log.Warn("the delta cannot be used, taking the full image", "image", j.p.image.Name, "err", err)
-		j.p.kind, j.p.blob, j.p.from, j.p.base, j.base = routeFull, j.p.image.Full, release.Digest{}, 0, nil
+		// The delta is gone or is not what was signed: blocks, or the full image, serve any base.
+		j.p.takeFull()
+		if err := j.a.weigh(ctx, j.m, &j.p, j.t); err != nil {
+			return err
+		}
+		j.a.log.Warn("the delta cannot be used", "image", j.p.image.Name, "instead", j.p.kind, "err", err)
+		if j.p.kind == routeBlocks {
+			return j.fillImage(ctx)
+		}
 		h, err = j.head(ctx, j.p.blob, j.p.from)
 	}
 	if err != nil {
@@ -203,7 +218,11 @@ func (j *job) fetch(ctx context.Context) error {
 			return err
 		}
 		for k, s := range h.Segments[i : i+n] {
-			if err := j.segment(ctx, s, cut(b, s, h.Segments[i].PayloadOffset), j.base, j.p.base); err != nil {
+			base := j.base
+			if j.p.kind != routeDelta {
+				base = nil
+			}
+			if err := j.segment(ctx, s, cut(b, s, h.Segments[i].PayloadOffset), base, j.p.base); err != nil {
 				return err
 			}
 			j.a.progress(Event{Step: "stage", Text: j.p.image.Name + " by " + j.p.kind, Done: s.Offset + s.Length, Total: j.p.image.Size})
@@ -332,9 +351,17 @@ type spanWriter struct {
 func (w *spanWriter) Write(b []byte) (int, error) {
 	leaf, node := verity.HashSpan(w.image.Salt, b)
 	w.nodes = append(w.nodes, node)
+	if err := w.put(b, leaf); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// put writes one span and its leaf block of the tree.
+func (w *spanWriter) put(b []byte, leaf [verity.BlockSize]byte) error {
 	if _, err := w.dev.WriteAt(b, w.offset); err != nil {
 		w.err = fmt.Errorf("write %d bytes at %d: %w", len(b), w.offset, err)
-		return 0, w.err
+		return w.err
 	}
 	at := verity.LeafOffset(w.image.Size, int(w.offset/verity.NodeSpan))
 	if w.block == nil {
@@ -343,8 +370,8 @@ func (w *spanWriter) Write(b []byte) (int, error) {
 	copy(w.block, leaf[:])
 	if _, err := w.dev.WriteAt(w.block, at); err != nil {
 		w.err = fmt.Errorf("write hash block at %d: %w", at, err)
-		return 0, w.err
+		return w.err
 	}
 	w.offset += int64(len(b))
-	return len(b), nil
+	return nil
 }

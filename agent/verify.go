@@ -76,8 +76,8 @@ func (s *scan) compare(dev partitions.Device, buf []byte, offset int64, want []b
 	}
 }
 
-// readBack compares what was staged with what was signed, past the page cache. Wrong
-// segments are fetched again from the full image; the hash tree is completed.
+// readBack compares what was staged with what was signed, past the page cache. What is
+// wrong is fetched again; the hash tree is completed.
 func (a *Agent) readBack(ctx context.Context, m machine, t *Transaction, p imagePlan) error {
 	dev, err := a.o.Slots.OpenWrite(t.Slot, p.image.Name)
 	if err != nil {
@@ -105,8 +105,8 @@ func (a *Agent) readBack(ctx context.Context, m machine, t *Transaction, p image
 			// The data is right: its tree is completed, and no more than that is read again.
 			return writeBlocks(dev, s.wrong)
 		}
-		j := &job{a: a, t: t, p: p, dev: dev}
-		if err := j.repair(ctx, s.nodes); err != nil {
+		j := &job{a: a, m: m, t: t, p: p, dev: dev}
+		if err := j.repair(ctx, s.nodes, round == 0); err != nil {
 			return err
 		}
 		if err := dev.Flush(); err != nil {
@@ -134,32 +134,6 @@ func writeBlocks(dev partitions.Device, blocks []verity.Block) error {
 		if !bytes.Equal(buf, b.Data[:]) {
 			return &Refusal{Reason{CodeSlot, fmt.Sprintf("hash block at %d does not read back as it was written", b.Offset)}, nil}
 		}
-	}
-	return nil
-}
-
-// repair fetches those segments of the full image whose nodes are not as signed.
-func (j *job) repair(ctx context.Context, nodes []release.Digest) error {
-	full := j.p.image.Full
-	h, err := j.head(ctx, full, release.Digest{})
-	if err != nil {
-		return err
-	}
-	for _, s := range h.Segments {
-		first := int(s.Offset / verity.NodeSpan)
-		last := int((s.Offset + s.Length + verity.NodeSpan - 1) / verity.NodeSpan)
-		if verity.SegmentDigest(nodes[first:last]) == s.Target {
-			continue
-		}
-		j.a.log.Warn("repairing a segment from the full image", "image", j.p.image.Name, "slot", j.t.Slot, "offset", s.Offset, "length", s.Length)
-		b, err := j.get(ctx, full, s.PayloadOffset, s.PayloadLength)
-		if err != nil {
-			return err
-		}
-		if err := j.segment(ctx, s, b, nil, 0); err != nil {
-			return err
-		}
-		j.a.progress(Event{Step: "repair", Text: j.p.image.Name, Done: s.Offset + s.Length, Total: j.p.image.Size})
 	}
 	return nil
 }

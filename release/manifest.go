@@ -48,6 +48,9 @@ type Image struct {
 	Root Digest `json:"root"` // dm-verity root: SHA-256, 4 KiB blocks, Salt
 	Salt Salt   `json:"salt"`
 	Full Blob   `json:"full"` // the whole image as a container without a base
+	// Blocks, if not zero, is the image's block map (package deltas/blocks), by which a host
+	// fetches what it lacks, whatever it runs.
+	Blocks Blob `json:"blocks,omitzero"`
 }
 
 // Delta leads from the image whose root is From to the image called Image.
@@ -235,6 +238,11 @@ func (m *Manifest) validateImages() error {
 		}
 		if err := img.Full.validate(); err != nil {
 			return fmt.Errorf("image %s: full: %w", img.Name, err)
+		}
+		if img.Blocks != (Blob{}) {
+			if err := img.Blocks.validate(); err != nil {
+				return fmt.Errorf("image %s: blocks: %w", img.Name, err)
+			}
 		}
 	}
 	return nil

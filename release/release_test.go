@@ -36,12 +36,13 @@ func digest(b byte) (d release.Digest) {
 
 func sample(t testing.TB) *release.Manifest {
 	blob := release.Blob{SHA256: digest(3), Size: 1000, Head: release.Head{SHA256: digest(4), Size: 100}}
+	blocks := release.Blob{SHA256: digest(6), Size: 2000, Head: release.Head{SHA256: digest(8), Size: 300}}
 	return &release.Manifest{
 		Format: 1, Version: version(t, "2026.11.21.1"), Compatible: "example-amd64", Epoch: 1, Attempt: 1,
 		MinUpdater: version(t, "0.1.0"),
 		Images: []release.Image{
 			{Name: "boot", Size: 8192, Root: digest(1), Salt: release.Salt{9}, Full: blob},
-			{Name: "root", Size: 1 << 20, Root: digest(2), Salt: release.Salt{}, Full: blob},
+			{Name: "root", Size: 1 << 20, Root: digest(2), Salt: release.Salt{}, Full: blob, Blocks: blocks},
 		},
 		Deltas: []release.Delta{{Image: "root", From: digest(7), Blob: blob}},
 		Apps:   []release.App{{Name: "web", Version: "2.3.1", Digest: digest(5)}},
@@ -108,6 +109,8 @@ func TestManifestRefusesEverySecondSpelling(t *testing.T) {
 		"no version":          strings.Replace(good, "2026.11.21.1", "", 1),
 		"salt too long":       strings.Replace(good, `"salt":"09"`, `"salt":"`+strings.Repeat("00", 33)+`"`, 1),
 		"head beyond blob":    strings.Replace(good, `"size":100}`, `"size":1001}`, 1),
+		"blocks head beyond":  strings.Replace(good, `"size":300}`, `"size":2001}`, 1),
+		"blocks of nothing":   strings.Replace(good, `"salt":"09",`, `"salt":"09","blocks":{},`, 1),
 		"control character":   strings.Replace(good, "example-amd64", "example\\u001b", 1),
 		"escaped differently": strings.Replace(good, "a <b> & c", `a \u003cb\u003e \u0026 c`, 1),
 	} {
@@ -140,6 +143,7 @@ func TestDeploymentDigestIsOfBitsOnly(t *testing.T) {
 		"epoch":       {func(m *release.Manifest) { m.Epoch = 9 }, true},
 		"deltas":      {func(m *release.Manifest) { m.Deltas = nil }, true},
 		"payload":     {func(m *release.Manifest) { m.Images[0].Full.SHA256 = digest(99) }, true},
+		"block map":   {func(m *release.Manifest) { m.Images[0].Blocks = m.Images[1].Blocks }, true},
 		"root":        {func(m *release.Manifest) { m.Images[0].Root = digest(99) }, false},
 		"image name":  {func(m *release.Manifest) { m.Images[0].Name = "aoot" }, false},
 		"app digest":  {func(m *release.Manifest) { m.Apps[0].Digest = digest(99) }, false},

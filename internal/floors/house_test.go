@@ -29,7 +29,9 @@ var house = []room{
 	{"deltas/decode", 3, shared, "the fetcher decodes; the publisher decodes to verify what it made"},
 	{"deltas/bsdiff40", 3, shared, "interchange with other tools, in nobody's way"},
 	{"deltas/diff/suffix", 3, publisher, "sorting; knows bytes only"},
+	{"deltas/blocks", 3, shared, "what a host compares its blocks with"},
 	{"deltas/diff", 4, publisher, "a host never makes a delta"},
+	{"deltas/blocks/build", 5, publisher, "a host never makes a block map"},
 	{"signing/translog", 1, shared, "one log for those who write it, those who check it and those who audit it"},
 	{"signing", 2, shared, "what a host trusts; the publisher reads its own metadata the same way"},
 	{"signing/publisher", 3, publisher, "keys and signers"},
@@ -84,7 +86,7 @@ var homes = []home{
 	{"github.com/sigstore/sigstore", []string{"signing/..."}, nil, "keys and signatures have one place"},
 	{"golang.org/x/mod", []string{"signing/translog"}, nil, "Merkle trees and signed notes, behind the release log"},
 	{"github.com/gabstv/go-bsdiff", []string{"deltas/bsdiff40"}, nil, "it needs our checks and limits around it"},
-	{"github.com/klauspost/compress", []string{"deltas/decode", "deltas/diff"}, nil, "only the unprivileged process and the publisher decompress"},
+	{"github.com/klauspost/compress", []string{"deltas/decode", "deltas/diff", "deltas/blocks/build"}, nil, "only the unprivileged process and the publisher decompress"},
 	{"github.com/pelletier/go-toml/v2", []string{"agent/config"}, nil, "the configuration is read in one place"},
 	{"github.com/coreos/go-systemd/v22", []string{"agent/control", "cmd/twinkeeld"}, nil, "only a service talks to its manager"},
 	{"github.com/prometheus/client_golang", []string{"server/serve"}, nil, "a host has no metrics endpoint"},
@@ -109,7 +111,7 @@ var closures = []closure{
 	{
 		name:  "the writer process",
 		roots: []string{"agent", "agent/writer", "agent/control", "agent/config", "agent/health", "agent/policy", "agent/fetcher"},
-		never: []string{"net/http", "crypto/tls", "database/sql", "github.com/klauspost/", "github.com/gabstv/", "./deltas/diff", "./deltas/decode", "./deltas/bsdiff40", "./signing/publisher", "./server", "./agent/fetcher/child"},
+		never: []string{"net/http", "crypto/tls", "database/sql", "github.com/klauspost/", "github.com/gabstv/", "./deltas/diff", "./deltas/decode", "./deltas/blocks/build", "./deltas/bsdiff40", "./signing/publisher", "./server", "./agent/fetcher/child"},
 		// go-tuf brings compress/gzip in through protobuf's registry of descriptors,
 		// which decompresses nothing that came from outside: tolerated below our own
 		// packages, never in them.
@@ -119,7 +121,7 @@ var closures = []closure{
 	{
 		name:  "the binaries on a host",
 		roots: []string{"cmd/twinkeel", "cmd/twinkeeld"},
-		never: []string{"database/sql", "github.com/gabstv/", "github.com/prometheus/", "./deltas/diff", "./deltas/bsdiff40", "./signing/publisher", "./server", "testing"},
+		never: []string{"database/sql", "github.com/gabstv/", "github.com/prometheus/", "./deltas/diff", "./deltas/blocks/build", "./deltas/bsdiff40", "./signing/publisher", "./server", "testing"},
 		why:   "a host holds no diff encoder, no signer and no server, and stays small",
 	},
 	{

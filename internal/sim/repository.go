@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinkeel/twinkeel/deltas/blocks/build"
 	"github.com/twinkeel/twinkeel/deltas/diff"
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/signing/publisher"
@@ -95,6 +96,7 @@ type Spec struct {
 	Version   string
 	Images    map[string][]byte // by name
 	From      []*Release        // releases to make deltas from
+	Blocks    bool              // make block maps, too
 	Behaviour Behaviour
 	Epoch     uint64
 	Attempt   uint64 // 0: 1
@@ -142,9 +144,15 @@ func (p *Publisher) image(r *Release, name string, s Spec) error {
 		return err
 	}
 	r.Manifest.Images = append(r.Manifest.Images, release.Image{Name: name, Size: int64(len(image)), Root: root, Salt: salt, Full: full})
+	if s.Blocks {
+		if err := p.blocks(r, image, salt); err != nil {
+			return err
+		}
+	}
 	for _, from := range s.From {
 		old, ok := from.Manifest.Image(name)
-		if !ok || old.Root == root {
+		twice := func(d release.Delta) bool { return d.Image == name && d.From == old.Root }
+		if !ok || old.Root == root || slices.ContainsFunc(r.Manifest.Deltas, twice) {
 			continue
 		}
 		blob, err := p.container(&diff.Source{Reader: bytes.NewReader(from.image(name)), Size: old.Size, Salt: old.Salt}, image, salt)
@@ -164,6 +172,19 @@ func (p *Publisher) container(old *diff.Source, image []byte, salt release.Salt)
 	}
 	p.files[release.BlobPath(made.Blob.SHA256)] = out.Bytes()
 	return made.Blob, nil
+}
+
+// blocks adds a block map to the last image of a release.
+func (p *Publisher) blocks(r *Release, image []byte, salt release.Salt) error {
+	var out bytes.Buffer
+	blob, err := build.Create(context.Background(), &diff.Source{Reader: bytes.NewReader(image), Size: int64(len(image)), Salt: salt},
+		&out, build.Options{Threads: 1})
+	if err != nil {
+		return err
+	}
+	p.files[release.BlobPath(blob.SHA256)] = out.Bytes()
+	r.Manifest.Images[len(r.Manifest.Images)-1].Blocks = blob
+	return nil
 }
 
 // Direct signs the directive that sends the whole fleet to a release; change, if not
