@@ -19,6 +19,7 @@ type Partition struct {
 	Type  string            // sgdisk's short type code
 	MiB   int               // size
 	Files map[string][]byte // content of a FAT file system; nil: none is made
+	Raw   []byte            // content of the partition without one
 }
 
 // Make writes to path a sparse disk image with the given partitions, the first one at 1
@@ -52,6 +53,9 @@ func Make(path, work string, parts []Partition) error {
 			if err := put(disk, at, image); err != nil {
 				return fmt.Errorf("partition %s: %w", p.Label, err)
 			}
+		}
+		if _, err := disk.WriteAt(p.Raw, at); err != nil {
+			return err
 		}
 		at += int64(p.MiB) * mib
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader/grub"
+	"github.com/twinkeel/twinkeel/partitions/bootloader/running"
+	"github.com/twinkeel/twinkeel/partitions/bootloader/sdboot"
 )
 
 // start mounts the kernel's file systems and loads the modules.
@@ -41,14 +43,38 @@ func start(say func(string, ...any)) error {
 	return nil
 }
 
-// open opens the boot loader's record.
+// open opens the boot loader's record: GRUB's if there is a partition for it, else
+// systemd-boot's on the ESP.
 func (g *guest) open() error {
+	if _, err := os.Stat("/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"); err == nil {
+		return g.openSDBoot()
+	}
 	dir, err := mount("bootenv")
 	if err != nil {
 		return err
 	}
 	g.dir = filepath.Join(dir, "twinkeel")
 	if g.loader, err = grub.Open(g.dir, grub.Running()); err != nil {
+		return err
+	}
+	g.boot, err = g.loader.Booted(context.Background())
+	return err
+}
+
+func (g *guest) openSDBoot() error {
+	dir, err := mount("esp")
+	if err != nil {
+		return err
+	}
+	g.dir = dir
+	source := func(slot partitions.Slot) (partitions.OpenDevice, error) {
+		path, err := partitions.Resolve("PARTLABEL=boot-" + slot.String())
+		if err != nil {
+			return nil, err
+		}
+		return partitions.OpenRead(path)
+	}
+	if g.loader, err = sdboot.Open(dir, source, running.Here()); err != nil {
 		return err
 	}
 	g.boot, err = g.loader.Booted(context.Background())

@@ -14,7 +14,8 @@ import (
 // errPower is what every access returns after the cut.
 var errPower = errors.New("power is off")
 
-// Disk is the storage of a backend: a few named blocks, whose power can fail.
+// Disk is the storage of a backend: a few named blocks, and the files of a directory,
+// whose power can fail.
 type Disk struct {
 	durable map[string][]byte
 	pending []write // not flushed, oldest first
@@ -27,6 +28,7 @@ type write struct {
 	block string
 	off   int
 	data  []byte
+	names func(*Disk) []*Disk // a change of names instead: the disks that a cut in it can leave
 }
 
 // NewDisk returns a disk whose blocks have the given sizes and are zero.
@@ -62,6 +64,7 @@ func (d *Disk) clone() *Disk {
 func (d *Disk) key() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(d.durable)) {
+		fmt.Fprintf(&b, "%s %d\n", name, len(d.durable[name]))
 		b.Write(d.durable[name])
 	}
 	return b.String()
@@ -120,7 +123,7 @@ func (b *block) WriteAt(p []byte, off int64) (int, error) {
 	if b.d.left == 0 {
 		return 0, errPower
 	}
-	b.d.pending = append(b.d.pending, write{b.name, int(off), bytes.Clone(p)})
+	b.d.pending = append(b.d.pending, write{block: b.name, off: int(off), data: bytes.Clone(p)})
 	return len(p), b.d.effect()
 }
 
@@ -134,7 +137,9 @@ func (b *block) Flush() error {
 
 func (d *Disk) flush() {
 	for _, w := range d.pending {
-		copy(d.durable[w.block][w.off:], w.data)
+		if w.names == nil { // who changes names applies the change
+			copy(d.durable[w.block][w.off:], w.data)
+		}
 	}
 	d.pending = nil
 }
@@ -146,6 +151,10 @@ func (d *Disk) crashes() []*Disk {
 	for i, w := range d.pending {
 		var next []*Disk
 		for _, base := range out {
+			if w.names != nil {
+				next = append(next, w.names(base)...)
+				continue
+			}
 			old := base.durable[w.block][w.off : w.off+len(w.data)]
 			can := [][]byte{old, w.data}
 			if i == len(d.pending)-1 {

@@ -35,6 +35,10 @@ type Backend struct {
 	// Copies are the blocks and offsets at which the first and the second copy of the
 	// record lie.
 	Copies [2]Place
+	// CountsInNames is set for a loader that keeps its counters in names of files, like
+	// systemd-boot: without the first copy of the record it still counts, and a trial
+	// whose counter it cannot save it starts all the same.
+	CountsInNames bool
 }
 
 // Place is a sector on a disk.
@@ -247,6 +251,9 @@ func (b Backend) loader(t *testing.T) {
 }
 
 func (b Backend) frozenCounter(t *testing.T) {
+	if b.CountsInNames {
+		t.Skip("this loader gives no such promise")
+	}
 	armed, err := standing().Arm(partitions.B, 3)
 	if err != nil {
 		t.Fatal(err)
@@ -271,7 +278,7 @@ func (b Backend) damage(t *testing.T) {
 			d := b.created(t, s)
 			noise(d.Raw()[place.Block][place.Offset : place.Offset+512])
 			want := next
-			if i == 0 {
+			if i == 0 && !b.CountsInNames {
 				want = stand // without the first copy there is no trial
 			}
 			got := load(t, b.Open(d))

@@ -94,7 +94,12 @@ func (r *Record) Describe(ctx context.Context, slot partitions.Slot, d bootloade
 	if slot > partitions.B || s.Slots[slot].Priority > 0 {
 		return fmt.Errorf("describe slot %s: it is not cleared", slot)
 	}
-	// Nothing is kept of the former description: it told of other bytes.
+	return r.SetDescription(slot, d)
+}
+
+// SetDescription is Describe for who has made sure that slot is cleared. Nothing is kept
+// of the former description: it told of other bytes.
+func (r *Record) SetDescription(slot partitions.Slot, d bootloader.Description) error {
 	return r.WriteArea(slotArea(slot), nil, d)
 }
 
