@@ -106,8 +106,9 @@ func (s *Set) sealTimestamp(ring *Ring, until Online) ([]byte, error) {
 func (s *Set) signOnline(role string, ring *Ring) error {
 	ids, threshold, _ := s.authority(role)
 	have := map[string]bool{}
+	all := ids
 	if s.nextRoot != nil {
-		ids = slices.Concat(ids, s.nextRoot.Signed.Roles[role].KeyIDs)
+		all = slices.Concat(ids, s.nextRoot.Signed.Roles[role].KeyIDs)
 	}
 	sign := func(k *PrivateKey) error { have[k.Public.ID] = true; return signWith(s.timestamp, k) }
 	s.timestamp.ClearSignatures()
@@ -115,9 +116,11 @@ func (s *Set) signOnline(role string, ring *Ring) error {
 		sign = func(k *PrivateKey) error { have[k.Public.ID] = true; return signWith(s.snapshot, k) }
 		s.snapshot.ClearSignatures()
 	}
-	locked, err := signPresent(ring, ids, 0, sign)
+	locked, err := signPresent(ring, all, 0, sign)
 	if err != nil {
 		return fmt.Errorf("sign %s: %w", role, err)
 	}
+	// The next root's keys do not count for the one in force.
+	maps.DeleteFunc(have, func(id string, _ bool) bool { return !slices.Contains(ids, id) })
 	return s.threshold(role, ids, threshold, have, locked)
 }
