@@ -115,3 +115,26 @@ func FuzzTarget(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSignedStructure changes a role's document in its structure and signs it again, so
+// that each change reaches the code behind the signature.
+func FuzzSignedStructure(f *testing.F) {
+	b := newBench()
+	roles := []string{metadata.ROOT, metadata.TIMESTAMP, metadata.SNAPSHOT, metadata.TARGETS}
+	docs := map[string]any{}
+	for _, role := range roles {
+		b.repo.Edit(role, func(d signingtest.Doc) { docs[role] = d })
+	}
+	for i := range roles {
+		for step := range byte(4) {
+			f.Add(byte(i), []byte{3, 0, step, 2})
+			f.Add(byte(i), []byte{7, 2, step, 0, 11, 3, step, 9})
+		}
+	}
+	f.Fuzz(func(t *testing.T, role byte, steps []byte) {
+		name := roles[int(role)%len(roles)]
+		if doc, ok := signingtest.Mutate(docs[name], steps).(signingtest.Doc); ok {
+			b.take(t, name, b.repo.Sign(doc, b.repo.Keys(name)...))
+		}
+	})
+}
