@@ -238,7 +238,12 @@ func TestPublishKilledAtAnyEffectLeavesOldOrNewState(t *testing.T) {
 			second := changedImage(t, first, 10_000)
 			killEverywhere(t, d,
 				func(s *Site) { mustPublish(t, s, releaseOf(t, "1.0", first)) },
-				func(s *Site) error { _, err := s.Publish(t.Context(), releaseOf(t, "1.1", second)); return err },
+				func(s *Site) error {
+					in := releaseOf(t, "1.1", second)
+					in.BlocksFrom = 1
+					_, err := s.Publish(t.Context(), in)
+					return err
+				},
 				"1.0", "1.1")
 		})
 	}

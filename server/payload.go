@@ -81,11 +81,15 @@ func (s *Site) notes() (durable.Dir, error) {
 // recall returns the payload that leads from one image to the other, if a note says that
 // it is finished. A note is only a hint: the payload is verified like a new one.
 func (s *Site) recall(from, to deltas.Identity) (release.Blob, bool) {
+	return s.recallNote(s.madeName(from, to))
+}
+
+func (s *Site) recallNote(name string) (release.Blob, bool) {
 	notes, err := s.notes()
 	if err != nil {
 		return release.Blob{}, false
 	}
-	b, err := notes.Read(s.madeName(from, to))
+	b, err := notes.Read(name)
 	var m made
 	if err != nil || json.Unmarshal(b, &m) != nil {
 		return release.Blob{}, false
@@ -95,6 +99,10 @@ func (s *Site) recall(from, to deltas.Identity) (release.Blob, bool) {
 }
 
 func (s *Site) remember(from, to deltas.Identity, blob release.Blob) error {
+	return s.rememberNote(s.madeName(from, to), blob)
+}
+
+func (s *Site) rememberNote(name string, blob release.Blob) error {
 	b, err := json.Marshal(made{blob})
 	if err != nil {
 		return err
@@ -103,7 +111,7 @@ func (s *Site) remember(from, to deltas.Identity, blob release.Blob) error {
 	if err != nil {
 		return err
 	}
-	return notes.Replace(s.madeName(from, to), b)
+	return notes.Replace(name, b)
 }
 
 // errNoGain means that a delta saves less than a twentieth of what it is to replace.

@@ -22,6 +22,7 @@ type PublishOptions struct {
 	From       []release.Version // deltas start from these releases
 	Deltas     int               // and from this many of the newest ones before Version
 	Small      bool              // spend more CPU, here and on hosts, on smaller deltas
+	BlocksFrom int64             // images of so many bytes get a block map; 0: BlocksFrom; below 0: none
 	Epoch      uint64            // 0: that of the newest release, or 1
 	Attempt    uint64            // 0: 1
 	MinUpdater release.Version
@@ -55,14 +56,20 @@ type PublishedImage struct {
 	Size  int64          `json:"size"`
 	Root  release.Digest `json:"root"`
 	Bytes int64          `json:"bytes"` // of the full container
+	// Blocks is the size of the block map with its frames, and Map what of it every host
+	// fetches that takes its route.
+	Blocks int64 `json:"blocks,omitempty"`
+	Map    int64 `json:"map,omitempty"`
 }
 
 // Route is what a host that runs From downloads.
 type Route struct {
 	From  release.Version `json:"from"`
-	Full  int64           `json:"full"`  // bytes without a delta
-	Delta int64           `json:"delta"` // bytes with the deltas of this release
+	Full  int64           `json:"full"`  // bytes of the full images
+	Delta int64           `json:"delta"` // bytes by the cheapest routes: deltas, blocks or full
 	Ratio float64         `json:"ratio"` // Delta / Full
+	// Blocks is what such a host downloads if it can use no delta; 0 if that is not known.
+	Blocks int64 `json:"blocks,omitempty"`
 }
 
 // Publish makes a release from images and offers it in a channel.
@@ -142,8 +149,10 @@ type publication struct {
 	list    []listed
 	sources []*release.Manifest // where deltas start, newest first
 	images  []*image            // by name
-	result  PublishResult
-	m       release.Manifest
+	// unsteady says what of the difference from sources is the builder's doing.
+	unsteady []string
+	result   PublishResult
+	m        release.Manifest
 }
 
 func (p *publication) close() {
@@ -251,6 +260,9 @@ func (p *publication) makePayloads(ctx context.Context) error {
 			return err
 		}
 		p.m.Images[i].Full = blob
+		if err := p.makeBlocks(ctx, i); err != nil {
+			return err
+		}
 	}
 	seen := map[string]bool{}
 	for _, source := range p.sources {
@@ -278,6 +290,15 @@ func (p *publication) makeDelta(ctx context.Context, old release.Image, i int) e
 		return err
 	}
 	defer p.site.discardImage(base)
+	found, err := unsteady(ctx, base, p.images[i])
+	if err != nil {
+		return err
+	}
+	for _, text := range found {
+		if !slices.Contains(p.unsteady, text) {
+			p.unsteady = append(p.unsteady, text)
+		}
+	}
 	blob, err := p.site.payload(ctx, base, p.images[i], identity(old), identity(p.m.Images[i]), p.m.Images[i].Full.Size, p.in.Small)
 	if errors.Is(err, errNoGain) {
 		p.note("image %s from %s: %v and is left out", old.Name, old.Root.Short(), err)
@@ -311,7 +332,7 @@ func (p *publication) offer(ctx context.Context) (*PublishResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.result.Directive, p.result.Proposal, p.result.Warnings = done.directive, done.proposal, p.site.warnings(p.set)
+	p.result.Directive, p.result.Proposal, p.result.Warnings = done.directive, done.proposal, append(p.site.warnings(p.set), p.unsteady...)
 	p.result.Notes = append(p.result.Notes, done.notes...)
 	if p.in.Propose {
 		return &p.result, nil
@@ -325,24 +346,39 @@ func (p *publication) describe() {
 	r.Format, r.Channel, r.Compatible, r.Version = 1, p.in.Channel, p.in.Compatible, p.in.Version
 	r.Deployment = p.m.Deployment()
 	for _, i := range p.m.Images {
-		r.Images = append(r.Images, PublishedImage{Name: i.Name, Size: i.Size, Root: i.Root, Bytes: i.Full.Size})
+		r.Images = append(r.Images, PublishedImage{Name: i.Name, Size: i.Size, Root: i.Root, Bytes: i.Full.Size,
+			Blocks: i.Blocks.Size, Map: i.Blocks.Head.Size})
 	}
 	r.Routes = []Route{}
 	for _, source := range p.sources {
-		route := Route{From: source.Version}
-		for _, i := range p.m.Images {
-			route.Full += i.Full.Size
-			old, _ := source.Image(i.Name)
-			d, ok := p.m.Delta(i.Name, old.Root)
-			switch {
-			case old.Root == i.Root: // the host has it already
-			case ok:
-				route.Delta += d.Size
-			default:
-				route.Delta += i.Full.Size
-			}
-		}
-		route.Ratio = float64(route.Delta) / float64(route.Full)
-		r.Routes = append(r.Routes, route)
+		r.Routes = append(r.Routes, p.route(source))
 	}
+}
+
+// route works out what a host downloads that runs source.
+func (p *publication) route(source *release.Manifest) Route {
+	route := Route{From: source.Version}
+	var blocks int64
+	known := false
+	for _, i := range p.m.Images {
+		route.Full += i.Full.Size
+		old, _ := source.Image(i.Name)
+		if old.Root == i.Root {
+			continue // the host has it already
+		}
+		without := i.Full.Size
+		if price := p.site.blocksPrice(old, i); price > 0 {
+			without, known = min(without, price), true
+		}
+		blocks += without
+		if d, ok := p.m.Delta(i.Name, old.Root); ok && d.Size < without {
+			without = d.Size
+		}
+		route.Delta += without
+	}
+	if known {
+		route.Blocks = blocks
+	}
+	route.Ratio = float64(route.Delta) / float64(route.Full)
+	return route
 }

@@ -120,6 +120,9 @@ func blobs(m *release.Manifest) []release.Blob {
 	var list []release.Blob
 	for _, i := range m.Images {
 		list = append(list, i.Full)
+		if i.Blocks != (release.Blob{}) {
+			list = append(list, i.Blocks)
+		}
 	}
 	for _, d := range m.Deltas {
 		list = append(list, d.Blob)

@@ -20,7 +20,8 @@ import (
 type Options struct {
 	Now        func() time.Time     // nil: the system's clock
 	Passphrase publisher.Passphrase // nil: encrypted keys stay closed
-	Keys       []string             // private key files beside those in keys/
+	Keys       []string             // private key files, or NAME://KEY, beside those in keys/
+	Plugins    publisher.Plugins    // for keys that live in devices and services
 	Log        *slog.Logger         // nil: nothing is logged
 	// Progress, if not nil, gets the progress of long steps, in bytes.
 	Progress func(step string, done, total int64)
@@ -137,6 +138,7 @@ func (s *Site) ring() (*publisher.Ring, error) {
 	if err != nil {
 		return nil, err
 	}
+	ring.Plugins = s.opt.Plugins
 	for _, path := range s.opt.Keys {
 		if _, err := ring.Add(path); err != nil {
 			return nil, err

@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -207,54 +205,5 @@ func newChannelCommand(t *terminal) *cobra.Command {
 	add.Flags().StringVar(&like, "like", "stable", "channel whose keys sign it")
 	add.Flags().StringVar(&propose, "propose", "", "write a proposal to this file instead of publishing")
 	cmd.AddCommand(add)
-	return cmd
-}
-
-func newKeyCommand(t *terminal) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "key",
-		Short: "Make keys",
-		Args:  cobra.NoArgs,
-		RunE:  func(*cobra.Command, []string) error { return usagef("want: key create DIR NAME") },
-	}
-	kind, plain := string(publisher.Ed25519), false
-	create := &cobra.Command{
-		Use:   "create DIR NAME",
-		Short: "Make a key pair DIR/NAME.pem and DIR/NAME.pub",
-		Long: `Create makes a key for a person, encrypted with the passphrase, or for the server with
---plain. The .pub file is what others need, for instance: root DIR add-key. The private
-key is in cosign's format.
-
-  twinkeel-server key create /media/stick anna` + exitStatus,
-		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var pass []byte
-			var err error
-			if !plain {
-				if pass, err = t.newPassphrase(); err != nil {
-					return err
-				}
-			}
-			key, err := publisher.Generate(publisher.Kind(kind))
-			if err != nil {
-				return usagef("%w", err)
-			}
-			if err := os.MkdirAll(args[0], 0o700); err != nil {
-				return err
-			}
-			if err := publisher.SaveKey(args[0], args[1], key, pass); err != nil {
-				return fmt.Errorf("%w", err)
-			}
-			result := struct {
-				Format int    `json:"format"`
-				Name   string `json:"name"`
-				ID     string `json:"id"`
-			}{1, args[1], key.Public.ID}
-			return t.answer(result, func() { t.say("%s %s", args[1], key.Public.ID) })
-		},
-	}
-	create.Flags().StringVar(&kind, "kind", kind, "ed25519 or p256")
-	create.Flags().BoolVar(&plain, "plain", false, "do not encrypt: for the server's own roles")
-	cmd.AddCommand(create)
 	return cmd
 }

@@ -94,7 +94,9 @@ directory of static files, and serves it.
   twinkeel-server serve site                                 or any web server
 
 Keys of people are encrypted; the passphrase is taken from --passphrase-file, from the
-file that TWINKEEL_PASSPHRASE_FILE names, or asked for on the terminal.` + exitStatus,
+file that TWINKEEL_PASSPHRASE_FILE names, or asked for on the terminal. A key may also
+live in a device or a service: NAME://KEY is reached through the program
+sigstore-kms-NAME in the directory --plugins, or TWINKEEL_PLUGINS.` + exitStatus,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		DisableAutoGenTag: true,
@@ -108,7 +110,8 @@ file that TWINKEEL_PASSPHRASE_FILE names, or asked for on the terminal.` + exitS
 	f.BoolVar(&t.json, "json", false, "print the result as JSON")
 	f.BoolVarP(&t.quiet, "quiet", "q", false, "show no progress")
 	f.StringVar(&t.passphraseFile, "passphrase-file", "", "file whose first line opens encrypted keys")
-	f.StringArrayVar(&t.keys, "key", nil, "private key file to sign with, beside those of the site (repeatable)")
+	f.StringArrayVar(&t.keys, "key", nil, "private key file, or NAME://KEY, to sign with, beside those of the site (repeatable)")
+	f.StringVar(&t.pluginDir, "plugins", "", "directory of sigstore-kms-NAME programs, for keys called NAME://KEY")
 	root.AddCommand(
 		newInitCommand(t), newPublishCommand(t), newPromoteCommand(t), newWithdrawCommand(t), newRolloutCommand(t),
 		newRenewCommand(t), newStatusCommand(t), newVerifyCommand(t), newGCCommand(t), newExportCommand(t),

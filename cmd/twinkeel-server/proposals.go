@@ -212,6 +212,7 @@ func (t *terminal) signProposal(path string) error {
 	if err != nil {
 		return err
 	}
+	ring.Plugins = t.plugins()
 	for _, file := range t.keys {
 		key, err := ring.Add(file)
 		if err != nil {

@@ -93,6 +93,7 @@ unpacked from the repository; only the new ones are needed here.
 	f.Var(pairsValue(in.Images), "image", "NAME=FILE (repeatable)")
 	f.Var(versionsValue{&in.From}, "from", "release that a delta starts from (repeatable)")
 	f.BoolVar(&in.Small, "small", false, "make smaller deltas, for several times the CPU time here and on hosts")
+	f.Int64Var(&in.BlocksFrom, "blocks-from", server.BlocksFrom, "make a block map of images of at least `BYTES`, for hosts that can use no delta; -1: of none")
 	f.IntVar(&in.Deltas, "deltas", 3, "make deltas from this many of the newest releases")
 	f.Uint64Var(&in.Epoch, "epoch", 0, "security epoch; default: that of the newest release, or 1")
 	f.Uint64Var(&in.Attempt, "attempt", 0, "raise it to offer bits again that hosts have refused")
@@ -108,12 +109,19 @@ func (t *terminal) published(r *server.PublishResult) {
 	t.say("published %s for %s in %s", r.Version, r.Compatible, r.Channel)
 	for _, i := range r.Images {
 		t.say("  image %-6s %10s   full %10s   root %s", i.Name, size(i.Size), size(i.Bytes), i.Root.Short())
+		if i.Blocks > 0 {
+			t.say("        %-6s block map %s, stored with its frames in %s", "", size(i.Map), size(i.Blocks))
+		}
 	}
 	if len(r.Routes) > 0 {
-		t.say("  a host that runs   downloads     of full    share")
+		t.say("  a host that runs   downloads     of full    share   without a delta")
 	}
 	for _, route := range r.Routes {
-		t.say("  %-16s %11s %11s %7.2f%%", route.From, size(route.Delta), size(route.Full), 100*route.Ratio)
+		without := "not known"
+		if route.Blocks > 0 {
+			without = size(route.Blocks)
+		}
+		t.say("  %-16s %11s %11s %7.2f%% %17s", route.From, size(route.Delta), size(route.Full), 100*route.Ratio, without)
 	}
 	t.offered(r.Directive, r.Notes, r.Warnings)
 }

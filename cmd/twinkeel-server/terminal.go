@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/twinkeel/twinkeel/server"
+	"github.com/twinkeel/twinkeel/signing/publisher"
 )
 
 // Rules of output:
@@ -33,6 +34,7 @@ type terminal struct {
 	json, quiet    bool
 	passphraseFile string
 	keys           []string
+	pluginDir      string
 
 	step   string
 	drawn  time.Time
@@ -126,7 +128,16 @@ func (t *terminal) endProgress() {
 
 // options are what every command hands to a site.
 func (t *terminal) options() server.Options {
-	return server.Options{Now: time.Now, Passphrase: t.passphrase, Keys: t.keys, Progress: t.progress}
+	return server.Options{Now: time.Now, Passphrase: t.passphrase, Keys: t.keys, Plugins: t.plugins(), Progress: t.progress}
+}
+
+// plugins are where keys live that are not files.
+func (t *terminal) plugins() publisher.Plugins {
+	dir := t.pluginDir
+	if dir == "" {
+		dir = os.Getenv("TWINKEEL_PLUGINS")
+	}
+	return publisher.Plugins{Dir: dir, Stderr: t.err}
 }
 
 // passphrase reads the passphrase of keys that exist.

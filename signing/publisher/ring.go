@@ -18,9 +18,11 @@ const maxKeyFile = 64 << 10
 type Passphrase func() ([]byte, error)
 
 // Ring finds private keys by key id. A directory of keys holds pairs: NAME.pub, which
-// tells the id without a passphrase, and NAME.pem. A NAME.pub alone is a key that is
-// known but kept elsewhere.
+// tells the id without a passphrase, and NAME.pem, or NAME.kms with the name of a key
+// behind a plugin. A NAME.pub alone is a key that is known but kept elsewhere.
 type Ring struct {
+	// Plugins runs keys that live elsewhere.
+	Plugins    Plugins
 	passphrase Passphrase
 	known      map[string]reference
 	opened     map[string]*PrivateKey
@@ -48,8 +50,7 @@ func OpenRing(passphrase Passphrase, dirs ...string) (*Ring, error) {
 			return nil, fmt.Errorf("open keys %s: %w", dir, err)
 		}
 		for _, pub := range names {
-			private := strings.TrimSuffix(pub, ".pub") + ".pem"
-			secret, err := readSmall(private)
+			ref, err := findPrivate(strings.TrimSuffix(pub, ".pub"))
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -60,14 +61,37 @@ func OpenRing(passphrase Passphrase, dirs ...string) (*Ring, error) {
 			if err != nil {
 				return nil, err
 			}
-			name := strings.TrimSuffix(filepath.Base(pub), ".pub")
-			r.known[key.ID] = reference{name: name, location: private, costly: bytes.Contains(secret, []byte("ENCRYPTED"))}
+			r.known[key.ID] = ref
 		}
 	}
 	return r, nil
 }
 
-// Add puts the private key in the file at path into the ring, and opens it.
+// findPrivate finds the private half of a key by the path of its files without suffix.
+func findPrivate(base string) (reference, error) {
+	ref := reference{name: filepath.Base(base), location: base + ".pem"}
+	secret, err := readSmall(ref.location)
+	if err == nil {
+		ref.costly = bytes.Contains(secret, []byte("ENCRYPTED"))
+		return ref, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return ref, err
+	}
+	text, err := readSmall(base + ".kms")
+	if err != nil {
+		return ref, err
+	}
+	// A device may want to be touched: as dear as a passphrase.
+	ref.location, ref.costly = strings.TrimSpace(string(text)), true
+	if !IsPluginKey(ref.location) {
+		return ref, fmt.Errorf("%s.kms: got %.80q, want NAME://KEY", base, ref.location)
+	}
+	return ref, nil
+}
+
+// Add puts the private key in the file at path, or the key NAME://KEY behind a plugin,
+// into the ring, and opens it.
 func (r *Ring) Add(path string) (*PrivateKey, error) {
 	key, err := r.open(path)
 	if err != nil {
@@ -107,6 +131,9 @@ func (r *Ring) Key(id string) (*PrivateKey, error) {
 }
 
 func (r *Ring) open(location string) (*PrivateKey, error) {
+	if IsPluginKey(location) {
+		return r.Plugins.Open(location)
+	}
 	b, err := readSmall(location)
 	if err != nil {
 		return nil, fmt.Errorf("open key: %w", err)
