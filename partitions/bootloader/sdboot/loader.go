@@ -100,7 +100,8 @@ func (l *Loader) scan() (list []entry, used map[int]bool, err error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("boot entry %s: %w", name, err)
 		}
-		if live(content) {
+		// The loader passes over an entry whose kernel is not there.
+		if _, err := l.kernels.Cmdline(e.slot); err == nil && live(content) {
 			list = append(list, e)
 		}
 	}
