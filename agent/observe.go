@@ -132,8 +132,11 @@ func (a *Agent) recoverHost(m machine) error {
 	if lerr != nil {
 		return lerr
 	}
-	if len(numbers) > 0 {
-		h.Deployments = max(h.Deployments, numbers[len(numbers)-1])
+	for _, n := range numbers {
+		if err := a.st.mend(n); err != nil {
+			return err
+		}
+		h.Deployments = max(h.Deployments, n)
 	}
 	if m.boot.Firmware && m.record.Slots[m.boot.Slot].Successful {
 		h.Unproven = false

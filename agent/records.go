@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -70,6 +71,26 @@ func (s *store) deployment(n uint64) (*Deployment, error) {
 		return nil, fmt.Errorf("read state %s: %w: number: got %d, want %d", deploymentFile(n), errDamaged, d.Number, n)
 	}
 	return &d, nil
+}
+
+// mend makes the two copies of a deployment alike again, so that the second one may be
+// damaged some day, too. Where neither is whole there is nothing to do it from.
+func (s *store) mend(n uint64) error {
+	first, err := s.dir.Read(deploymentFile(n))
+	second, err2 := s.dir.Read(deploymentCopy(n))
+	if err == nil && err2 == nil && bytes.Equal(first, second) {
+		return nil
+	}
+	d, err := s.deployment(n)
+	if err != nil {
+		return nil
+	}
+	for _, name := range []string{deploymentFile(n), deploymentCopy(n)} {
+		if err := s.save(name, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newDeployment writes d under the next number. A number that was given out and not

@@ -21,6 +21,9 @@ func (a *Agent) markReverting(m machine, t *Transaction) error {
 	default:
 		t.Verdict = &Reason{CodeUnhealthy, strings.Join(a.judged.Reasons, "; ")}
 		t.Evidence = a.judged.Evidence
+		// The operator who wanted to choose the moment of the trial has chosen it: nobody
+		// stands by to leave it.
+		t.NoReboot = false
 	}
 	a.progress(Event{Step: "revert", Text: t.Verdict.Text})
 	a.log.Warn("leaving the trial", "txn", t.Seq, "slot", t.Slot, "code", t.Verdict.Code, "text", t.Verdict.Text)

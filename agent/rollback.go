@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 )
 
@@ -131,6 +132,9 @@ func (a *Agent) rollbackByRecord(ctx context.Context, m machine, cause error) (*
 	if r := m.record.Slots[other]; !r.Successful || !r.Bootable() {
 		return nil, &Refusal{Reason{CodeNoFallback, fmt.Sprintf("slot %s is not bootable, and without the state directory nothing more is known of it (%v)", other, cause)}, nil}
 	}
+	if text := a.spoilt(ctx, other); text != "" {
+		return nil, &Refusal{Reason{CodeSlot, text}, nil}
+	}
 	s := m.record.Commit(other)
 	s.Slots[m.boot.Slot] = bootloader.Record{Priority: 1, Successful: true}
 	if err := a.store(ctx, s); err != nil {
@@ -140,4 +144,22 @@ func (a *Agent) rollbackByRecord(ctx context.Context, m machine, cause error) (*
 		return nil, fmt.Errorf("ask for a reboot: %w", err)
 	}
 	return &Outcome{Reboot: true, Text: fmt.Sprintf("rebooting into slot %s by the boot record alone; the denial of what runs now was not saved: %v", other, cause)}, nil
+}
+
+// spoilt says what is wrong with a slot, as far as the state directory can still be read;
+// "" where nothing is known to be.
+func (a *Agent) spoilt(ctx context.Context, slot partitions.Slot) string {
+	p, err := a.st.pointer(slot)
+	if err != nil {
+		return ""
+	}
+	d, err := a.st.deployment(p.Current)
+	if err != nil || d == nil {
+		return ""
+	}
+	reports, err := a.verifySlot(ctx, slot, d)
+	if err != nil || len(reports) == 0 || allOK(reports) {
+		return ""
+	}
+	return fmt.Sprintf("slot %s: %s", slot, firstFault(reports))
 }

@@ -22,7 +22,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	// What was interrupted goes on at once; the first poll waits a random while.
 	wait := a.cycle(ctx, false)
 	first := policy.Poll{Interval: a.o.Interval, HostID: a.o.HostID}.First(a.o.Random())
-	if a.resting() {
+	if a.underWay() == Idle {
 		wait = first
 	}
 	for ctx.Err() == nil {
@@ -76,6 +76,10 @@ func (a *Agent) cycle(ctx context.Context, poll bool) time.Duration {
 	if err != nil && ctx.Err() == nil {
 		a.log.Error("cycle ended with an error", "step", step, "txn", t.Seq, "code", CodeOf(err), "err", err)
 		a.note(nil, err)
+	}
+	if err != nil && t.Phase == "" {
+		// Where it broke off is no matter: a trial must not wait as long as a poll.
+		t.Phase = a.underWay()
 	}
 	return a.next(t)
 }
@@ -193,11 +197,13 @@ func (a *Agent) next(t Transaction) time.Duration {
 	return wait
 }
 
-// resting reports whether nothing is under way, as far as the journal can be read.
-func (a *Agent) resting() bool {
+// underWay is the phase of the transaction, as far as the journal can be read.
+func (a *Agent) underWay() Phase {
 	t := Transaction{Phase: Idle}
-	err := a.st.load(fileJournal, &t)
-	return err != nil || t.Phase == Idle
+	if a.st.load(fileJournal, &t) != nil {
+		return Idle
+	}
+	return t.Phase
 }
 
 // nudge ends the daemon's nap.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"sort"
 
@@ -53,7 +54,7 @@ func (d *Dir) Read(name string) ([]byte, error) {
 	if err := durable.CheckFileName(name); err != nil {
 		return nil, err
 	}
-	if err := d.w.call("read %s/%s", d.name, name); err != nil {
+	if err := d.w.call(op{verb: "read", name: d.name, file: name}); err != nil {
 		return nil, err
 	}
 	b, ok := d.view[name]
@@ -85,11 +86,11 @@ func (d *Dir) Replace(name string, data []byte) error {
 	// Until its rename the temporary file is nothing that anybody looks at, so what
 	// these two leave behind at a cut needs no model.
 	for _, what := range []string{"write temporary", "sync temporary"} {
-		if err := d.w.effect("%s %s/%s", what, d.name, name); err != nil {
+		if err := d.w.effect(op{verb: what, name: d.name, file: name}); err != nil {
 			return err
 		}
 	}
-	if err := d.w.effect("rename %s/%s", d.name, name); err != nil {
+	if err := d.w.effect(op{verb: "rename", name: d.name, file: name}); err != nil {
 		return err
 	}
 	d.apply(nameOp{name: name, data: slices.Clone(data)})
@@ -102,12 +103,12 @@ func (d *Dir) Remove(name string) error {
 		return err
 	}
 	if _, ok := d.view[name]; !ok {
-		return d.w.call("remove %s/%s, which is not there", d.name, name)
+		return d.w.call(op{verb: "remove what is not there:", name: d.name, file: name})
 	}
 	if d.top.ReadOnly {
 		return fmt.Errorf("remove %s/%s: %w", d.name, name, ErrReadOnly)
 	}
-	if err := d.w.effect("remove %s/%s", d.name, name); err != nil {
+	if err := d.w.effect(op{verb: "remove", name: d.name, file: name}); err != nil {
 		return err
 	}
 	d.apply(nameOp{name: name, remove: true})
@@ -131,7 +132,7 @@ func (op nameOp) on(files map[string][]byte) {
 // sync makes all name operations durable. If it fails, readers go on seeing them, any
 // of them may have arrived, and a later sync that succeeds proves nothing.
 func (d *Dir) sync() error {
-	if err := d.w.effect("sync directory %s", d.name); err != nil {
+	if err := d.w.effect(op{verb: "sync directory", name: d.name}); err != nil {
 		d.mix()
 		return err
 	}
@@ -145,7 +146,7 @@ func (d *Dir) sync() error {
 
 // List implements durable.Dir.
 func (d *Dir) List() ([]string, error) {
-	if err := d.w.call("list %s", d.name); err != nil {
+	if err := d.w.call(op{verb: "list", name: d.name}); err != nil {
 		return nil, err
 	}
 	names := make([]string, 0, len(d.view))
@@ -158,7 +159,7 @@ func (d *Dir) List() ([]string, error) {
 
 // Lock implements durable.Dir.
 func (d *Dir) Lock() (func(), error) {
-	if err := d.w.call("lock %s", d.name); err != nil {
+	if err := d.w.call(op{verb: "lock", name: d.name}); err != nil {
 		return nil, err
 	}
 	if d.locked {
@@ -174,14 +175,14 @@ func (d *Dir) Sub(name string) (durable.Dir, error) {
 		return nil, err
 	}
 	if s, ok := d.subs[name]; ok {
-		return s, d.w.call("open %s", s.name)
+		return s, d.w.call(op{verb: "open", name: s.name})
 	}
 	if err := d.usable(name); err != nil {
 		return nil, err
 	}
 	// An empty directory that a cut takes away again is made again at the next start;
 	// nothing was acknowledged in it.
-	if err := d.w.effect("make directory %s/%s", d.name, name); err != nil {
+	if err := d.w.effect(op{verb: "make directory", name: d.name, file: name}); err != nil {
 		return nil, err
 	}
 	s := d.w.NewDir(d.name + "/" + name)
@@ -203,7 +204,11 @@ func (d *Dir) Wipe() {
 // Damage replaces what a file holds, as bit rot does.
 func (d *Dir) Damage(name string, data []byte) {
 	d.stable[name], d.view[name] = data, data
+	d.w.note("%s/%s is spoilt", d.name, name)
 }
+
+// Names lists the files as a reader sees them, without a call of the world.
+func (d *Dir) Names() []string { return slices.Sorted(maps.Keys(d.view)) }
 
 // Bytes returns a file as a reader sees it, or nil, without a call of the world.
 func (d *Dir) Bytes(name string) []byte { return d.view[name] }

@@ -16,6 +16,11 @@ type Disk struct {
 	stable []byte // survives a power cut
 	view   []byte // what a reader sees
 	cache  []write
+	// honest disks never lie about a flush. No software survives a boot record that is
+	// lost after both of its copies were said to be durable.
+	honest bool
+	// changes counts what may have changed the content, durable or not.
+	changes uint64
 	// guard, if set, is asked before a write; it records what must not be.
 	guard func(off int64, n int)
 }
@@ -50,7 +55,7 @@ func (d *Disk) check(what string, off int64, n int) error {
 
 // ReadAt implements io.ReaderAt.
 func (d *Disk) ReadAt(b []byte, off int64) (int, error) {
-	if err := d.w.call("read %s %d+%d", d.name, off, len(b)); err != nil {
+	if err := d.w.call(op{verb: "read", name: d.name, off: off, n: len(b)}); err != nil {
 		return 0, err
 	}
 	if err := d.check("read", off, len(b)); err != nil {
@@ -70,11 +75,12 @@ func (d *Disk) WriteAt(b []byte, off int64) (int, error) {
 	if d.guard != nil && !d.w.dead {
 		d.guard(off, len(b))
 	}
-	n, err := len(b), d.w.effect("write %s %d+%d", d.name, off, len(b))
+	n, err := len(b), d.w.effect(op{verb: "write", name: d.name, off: off, n: len(b)})
 	if err != nil {
 		n = d.w.rng.IntN(len(b)+1) / d.sector * d.sector
 	}
 	if n > 0 {
+		d.changes++
 		d.cache = append(d.cache, write{off, slices.Clone(b[:n])})
 		copy(d.view[off:], b[:n])
 	}
@@ -84,11 +90,11 @@ func (d *Disk) WriteAt(b []byte, off int64) (int, error) {
 // Flush implements partitions.Device. A flush that fails leaves what was cached
 // unknown, and clean: a second flush that succeeds proves nothing, as on Linux.
 func (d *Disk) Flush() error {
-	if err := d.w.effect("flush %s", d.name); err != nil {
+	if err := d.w.effect(op{verb: "flush", name: d.name}); err != nil {
 		d.crash(Mixed)
 		return err
 	}
-	if d.w.Profile == Lying && d.w.chance(100) {
+	if d.w.Profile == Lying && !d.honest && d.w.chance(100) {
 		d.w.note("flush %s lies", d.name)
 		return nil
 	}
@@ -101,6 +107,7 @@ func (d *Disk) Close() error { return nil }
 
 // Fill makes b the durable content from the start, as a factory does.
 func (d *Disk) Fill(b []byte) {
+	d.changes++
 	copy(d.stable, b)
 	copy(d.view, b)
 }
@@ -113,6 +120,7 @@ func (d *Disk) Stable() []byte { return d.stable }
 
 // Rot flips a bit of the medium.
 func (d *Disk) Rot(off int64) {
+	d.changes++
 	d.stable[off] ^= 0x10
 	d.view[off] ^= 0x10
 }
@@ -120,6 +128,7 @@ func (d *Disk) Rot(off int64) {
 func (d *Disk) releaseLock() {}
 
 func (d *Disk) settle() {
+	d.changes++
 	for _, c := range d.cache {
 		copy(d.stable[c.off:], c.data)
 	}
@@ -127,6 +136,7 @@ func (d *Disk) settle() {
 }
 
 func (d *Disk) crash(fate Fate) {
+	d.changes++
 	switch fate {
 	case Kept:
 		d.settle()

@@ -2,7 +2,9 @@ package sim
 
 import (
 	"context"
+	"slices"
 
+	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/partitions/bootloader/simulated"
@@ -17,6 +19,10 @@ type Firmware interface {
 	// Peek reads the record and the slots' descriptions without a call of the world:
 	// as a reader sees them, or as they would be after a power cut now.
 	Peek(durable bool) (bootloader.State, [2]*bootloader.Description, error)
+	// Stamp changes whenever what Peek returns may have changed.
+	Stamp() uint64
+	// Rot turns a bit of one copy of the record, unless the other one is damaged.
+	Rot(copy, at int)
 }
 
 // OpenLoader makes a boot loader with the given record, and a description of slot A, on
@@ -32,12 +38,32 @@ type simulatedLoader struct {
 
 // Simulated is an OpenLoader: the real code of the backend simulated.
 func Simulated(w *World, s bootloader.State, a bootloader.Description) (Firmware, error) {
-	d := w.NewDisk("boot record", simulated.Size, 64, 1)
+	d := w.NewDisk("boot record", simulated.Size, w.sector(), 1)
+	d.honest = true
 	if err := simulated.Create(d, s, map[partitions.Slot]bootloader.Description{partitions.A: a}); err != nil {
 		return nil, err
 	}
 	d.settle()
 	return &simulatedLoader{simulated.New(d), d}, nil
+}
+
+// Stamp implements Firmware.
+func (l *simulatedLoader) Stamp() uint64 { return l.disk.changes }
+
+// Rot implements Firmware.
+func (l *simulatedLoader) Rot(copy, at int) {
+	const area = simulated.Size / 5
+	other := simulated.New(frozen(l.disk.stable))
+	was, err := other.Load(context.Background())
+	if err != nil {
+		return
+	}
+	// Only if the copy that stays reads alike, nothing is lost with this one.
+	spoilt := slices.Clone(l.disk.stable)
+	clear(spoilt[copy*area:][:area])
+	if is, err := simulated.New(frozen(spoilt)).Load(context.Background()); err == nil && is == was {
+		l.disk.Rot(int64(copy*area + at%128))
+	}
 }
 
 // Peek implements Firmware.
@@ -73,34 +99,51 @@ func (f frozen) Flush() error { return ErrReadOnly }
 // watched holds the laws against everything that is stored in the boot record.
 type watched struct {
 	Firmware
-	m *Machine
+	m     *Machine
+	peeks [2]peeked // as a reader sees it, and durable
+}
+
+// peeked is what Peek returned at a stamp.
+type peeked struct {
+	stamp uint64
+	state bootloader.State
+	slots [2]*bootloader.Description
+	err   error
+}
+
+func (l *watched) look(durable bool) *peeked {
+	p := &l.peeks[0]
+	if durable {
+		p = &l.peeks[1]
+	}
+	if stamp := l.Stamp() + 1; p.stamp != stamp {
+		p.stamp = stamp
+		p.state, p.slots, p.err = l.Peek(durable)
+	}
+	return p
 }
 
 // peek returns the record as a reader sees it.
 func (l *watched) peek() bootloader.State {
-	s, _, err := l.Peek(false)
-	if err != nil {
-		l.m.Break("law 1: the boot record cannot be read: %v", err)
+	p := l.look(false)
+	if p.err != nil {
+		l.m.broke(1, "the boot record cannot be read: %v", p.err)
 	}
-	return s
+	return p.state
 }
 
 // durable returns the record as it would be after a power cut that loses the cache.
 func (l *watched) durable() bootloader.State {
-	s, _, err := l.Peek(true)
-	if err != nil {
-		l.m.Break("law 1: the boot record would not survive a power cut: %v", err)
+	p := l.look(true)
+	if p.err != nil {
+		l.m.broke(1, "the boot record would not survive a power cut: %v", p.err)
 	}
-	return s
+	return p.state
 }
 
 // described returns what the loader would tell the kernel of a slot, or nil.
 func (l *watched) described(slot partitions.Slot) *bootloader.Description {
-	_, d, err := l.Peek(false)
-	if err != nil {
-		return nil
-	}
-	return d[slot]
+	return l.look(false).slots[slot]
 }
 
 // Store implements bootloader.BootLoader.
@@ -108,32 +151,41 @@ func (l *watched) Store(ctx context.Context, s bootloader.State) error {
 	if !l.m.dead {
 		l.check(l.peek(), s)
 	}
-	return l.Firmware.Store(ctx, s)
+	err := l.Firmware.Store(ctx, s)
+	l.m.spoilt = l.m.spoilt && err != nil
+	return err
 }
 
 // check compares the record that is with the one that is to be.
 func (l *watched) check(old, next bootloader.State) {
 	m := l.m
-	if _, ok := next.Next(); !ok {
-		m.Break("law 1: a record with which nothing boots: %+v", next)
-	}
-	running := m.boot.Slot
-	for _, slot := range partitions.Slots {
-		if !next.Slots[slot].Successful || old.Slots[slot].Successful {
-			continue
-		}
-		switch {
-		case slot != running:
-			m.Break("law 5: slot %s is committed while slot %s runs", slot, running)
-		case m.runs.Behaviour != Healthy || !m.passed:
-			m.Break("law 5: %s is committed; it is %s, its probe passed in this boot: %t", m.runs.Manifest.Version, m.runs.Behaviour, m.passed)
-		}
-	}
-	fallback := running.Other()
-	if !next.Slots[running].Successful && old.Slots[fallback].Successful && !next.Slots[fallback].Successful {
-		m.Break("law 3: fallback slot %s is given up while slot %s is on trial", fallback, running)
-	}
+	m.somethingBoots(next)
+	m.onlyHealthyCommits(old, next)
+	m.fallbackIsKept(old, next)
 	if next.Epoch < old.Epoch {
-		m.Break("law 6: the epoch in the boot record falls from %d to %d", old.Epoch, next.Epoch)
+		m.broke(9, "the epoch in the boot record falls from %d to %d", old.Epoch, next.Epoch)
+	}
+	for _, slot := range partitions.Slots {
+		was, is := old.Slots[slot], next.Slots[slot]
+		if is.Priority > 0 && (was.Priority == 0 || !is.Successful && (is.Tries > was.Tries || was.Successful)) {
+			m.armed(slot, is)
+		}
+	}
+}
+
+// armed holds the laws against a slot that is made bootable.
+func (m *Machine) armed(slot partitions.Slot, is bootloader.Record) {
+	r := m.onlyVerifiedIsArmed(slot)
+	m.trials = 0
+	t := m.Journal()
+	if r == nil || is.Successful {
+		return
+	}
+	if t.Phase != agent.Armed {
+		m.broke(9, "slot %s is armed while the journal says %s", slot, t.Phase)
+	}
+	m.unhealthyNeverReturns(r, t)
+	if r.Manifest.Epoch < m.epoch && t.Kind != agent.KindRollback {
+		m.broke(4, "%s of epoch %d is armed, and epoch %d was committed", r.Manifest.Version, r.Manifest.Epoch, m.epoch)
 	}
 }

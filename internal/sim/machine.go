@@ -35,23 +35,38 @@ type Machine struct {
 	Options agent.Options
 	// Interrupt, if set, is asked when a system comes up; true cuts the power there.
 	Interrupt func(r *Release, trial bool) bool
+	// Entered, if set, is told of every system that comes up.
+	Entered func(r *Release)
 	// Boots counts the starts that an agent has seen; Starts counts all.
 	Boots, Starts int
+
+	// MetadataVersions are the versions of all root, timestamp and snapshot files that
+	// were ever published, by content.
+	MetadataVersions map[string]int64
 
 	slots  *Slots
 	loader *watched
 	boot   bootloader.Boot
 	up     bool
-	since  time.Time // when this boot began
-	runs   *Release  // what the running slot holds
-	passed bool      // the required probe passed in this boot
+	since  time.Duration // age of the world when this boot began
+	runs   *Release      // what the running slot holds
+	passed bool          // the required probe passed in this boot
+	// firstPass is the age of the world when the probe began to pass.
+	firstPass time.Duration
+	account
 }
 
 // NewMachine returns a machine with partitions of the given size for the images of
 // factory, which its slot A holds, committed.
 func NewMachine(seed uint64, start time.Time, size int64, root []byte, factory *Release, open OpenLoader) (*Machine, error) {
-	w := NewWorld(seed, start)
+	return NewMachineIn(NewWorld(seed, start), size, root, factory, open)
+}
+
+// NewMachineIn is NewMachine in a world that is there.
+func NewMachineIn(w *World, size int64, root []byte, factory *Release, open OpenLoader) (*Machine, error) {
 	m := &Machine{World: w, Net: w.NewNet(), State: w.NewDir("state"), Releases: []*Release{factory}}
+	m.account = account{committed: factory.Manifest.Version, epoch: factory.Manifest.Epoch, lower: map[string]bool{},
+		denied: map[release.Digest]uint64{}, versions: map[string]int64{}, seen: map[string]*byte{}}
 	m.slots = &Slots{w: w, running: func() partitions.Slot { return m.boot.Slot }, writers: map[*Disk]int{}}
 	w.parts = append(w.parts, m.slots)
 	var images []string
@@ -61,8 +76,8 @@ func NewMachine(seed uint64, start time.Time, size int64, root []byte, factory *
 	for _, slot := range partitions.Slots {
 		m.slots.disks[slot] = map[string]*Disk{}
 		for _, name := range images {
-			d := w.NewDisk(name+"-"+slot.String(), size, 512, release.BlockSize)
-			d.guard = func(int64, int) { m.mayWrite(slot) }
+			d := w.NewDisk(name+"-"+slot.String(), size, max(w.Sector, 512), release.BlockSize)
+			d.guard = func(int64, int) { m.neverWriteWhatIsInUse(slot) }
 			m.slots.disks[slot][name] = d
 		}
 	}
@@ -71,7 +86,7 @@ func NewMachine(seed uint64, start time.Time, size int64, root []byte, factory *
 	}
 	m.loader = &watched{m: m}
 	var err error
-	if m.loader.Firmware, err = open(w, bootloader.State{Slots: [2]bootloader.Record{{Priority: 2, Successful: true}, {}}}, factory.description()); err != nil {
+	if m.loader.Firmware, err = open(w, bootloader.State{Slots: [2]bootloader.Record{{Priority: 2, Successful: true}, {}}, Epoch: factory.Manifest.Epoch}, factory.description()); err != nil {
 		return nil, fmt.Errorf("open boot loader: %w", err)
 	}
 	m.Options = m.options(images, root)
@@ -87,10 +102,15 @@ func (m *Machine) options(images []string, root []byte) agent.Options {
 		Probes: []agent.Probe{{Name: "service", Command: []string{"/bin/true"}, Required: true, Timeout: 5 * time.Second}},
 		State:  m.State, Factory: root, BuildTime: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		Slots: m.slots, Loader: m.loader, Net: m.Net, Health: probes{m}, Clock: m.Clock(),
-		Uptime: func() time.Duration { return m.now.Sub(m.since) },
+		Uptime: func() time.Duration { return m.age - m.since },
 		Random: func() uint64 { return m.rng.Uint64() },
 		Reboot: m.Reboot, Log: slog.New(slog.DiscardHandler),
 	}
+}
+
+// OnTrial reports whether the system that is up was not committed yet.
+func (m *Machine) OnTrial() bool {
+	return m.up && !m.loader.peek().Slots[m.boot.Slot].Successful
 }
 
 // Running returns the release that runs, or nil while the machine is off.
@@ -104,7 +124,7 @@ func (m *Machine) Running() *Release {
 // Holds returns the release that a slot holds, or nil.
 func (m *Machine) Holds(slot partitions.Slot) *Release {
 	for _, r := range m.Releases {
-		if r.in(m.slots.disks[slot]) {
+		if r.in(m.slots.disks[slot], false) {
 			return r
 		}
 	}
@@ -133,45 +153,81 @@ func (m *Machine) Process(work func(*agent.Agent)) End {
 	if end == PowerCut || end == Rebooted {
 		m.up = false
 	}
+	if end == Returned {
+		m.rollbackEnds()
+	}
+	m.afterwards()
 	return end
+}
+
+// Restart leaves this boot between two processes: by an orderly shutdown, or because
+// the power goes.
+func (m *Machine) Restart(end End) {
+	if !m.up {
+		return
+	}
+	m.Run(func() { panic(ending{end}) })
+	m.up = false
+}
+
+// Spoil turns a bit of a slot that does not run.
+func (m *Machine) Spoil(slot partitions.Slot, image string, off int64) {
+	if m.up && slot != m.boot.Slot && slot != m.Standing() {
+		m.Disk(slot, image).Rot(off)
+		m.rotten[slot] = true
+	}
 }
 
 // Once is the work of twinkeeld --once.
 func Once(a *agent.Agent) { _ = a.Once(context.Background()) }
 
+// SpoilRecord turns a bit of one copy of the boot record, where all is well with both.
+func (m *Machine) SpoilRecord(copy, at int) {
+	if s, _, err := m.loader.Peek(true); err == nil && s == m.loader.peek() {
+		m.loader.Rot(copy, at)
+		m.spoilt = true
+	}
+}
+
 // start powers the machine on, as often as it takes until a system with an agent is up.
 func (m *Machine) start() End {
-	limit := int(m.Options.Tries) + 1
-	for range limit {
+	starts := 0
+	for range int(m.Options.Tries) + 1 {
 		m.Starts++
 		m.up, m.runs = false, nil
 		var b bootloader.Boot
 		var err error
+		failing := m.failAt > 0
+		if m.spoilt {
+			// Both copies at once are more than any loader stands.
+			failing, m.failAt = false, 0
+		}
 		end := m.Run(func() {
 			b, err = m.loader.PowerOn(context.Background(), fmt.Sprintf("boot-%d", m.Starts), m.loadable)
 		})
-		m.now = m.now.Add(bootTime)
+		m.Pass(bootTime)
 		switch {
 		case end != Returned:
 			return end
-		case errors.Is(err, ErrInjected):
+		case err != nil && failing && m.failAt == 0:
 			// A machine that cannot read its boot record stays off until it can.
 			return PowerCut
 		case err != nil:
-			m.Break("law 1: the loader starts nothing: %v", err)
+			m.alwaysBoots(0, err)
 			return PowerCut
 		}
 		if m.enter(b) {
 			return Returned
 		}
+		starts++
 	}
-	m.Break("law 1: no system is up after %d starts", limit)
+	m.alwaysBoots(starts, nil)
 	return PowerCut
 }
 
 // loadable tells the loader whether it finds a kernel in the slot that it picked.
 func (m *Machine) loadable(slot partitions.Slot) bool {
-	r := m.picked(slot)
+	r := m.onlyVerifiedBits(slot)
 	return r == nil || r.Behaviour != Unloadable
 }
 
@@ -182,7 +238,13 @@ func (m *Machine) enter(b bootloader.Boot) bool {
 		return false
 	}
 	trial := !m.loader.peek().Slots[b.Slot].Successful
-	m.note("slot %s starts with %s, which is %s; on trial: %t", b.Slot, r.Manifest.Version, r.Behaviour, trial)
+	if trial {
+		m.trialIsCounted(b.Slot)
+	}
+	m.rotten[b.Slot] = false
+	if !m.Quiet {
+		m.note("slot %s starts with %s; on trial: %t", b.Slot, r, trial)
+	}
 	switch {
 	case m.Interrupt != nil && m.Interrupt(r, trial):
 		m.note("power cut in slot %s", b.Slot)
@@ -190,25 +252,15 @@ func (m *Machine) enter(b bootloader.Boot) bool {
 	case r.Behaviour == Unbootable:
 		return false
 	case r.Behaviour == Mute:
-		m.now = m.now.Add(DeadMan)
+		m.Pass(DeadMan)
 		return false
 	}
-	m.boot, m.runs, m.up, m.since, m.passed = b, r, true, m.now, false
+	m.boot, m.runs, m.up, m.since, m.passed = b, r, true, m.age, false
 	m.Boots++
+	if m.Entered != nil {
+		m.Entered(r)
+	}
 	return true
-}
-
-// picked checks what the loader is about to run.
-func (m *Machine) picked(slot partitions.Slot) *Release {
-	r := m.Holds(slot)
-	if r == nil {
-		m.Break("law 2: the loader picked slot %s, which holds no published release", slot)
-		return nil
-	}
-	if d := m.loader.described(slot); d == nil || (d.Root != r.root() || d.Version.Compare(r.Manifest.Version) != 0) {
-		m.Break("law 1: the loader describes slot %s as %+v, it holds %s", slot, d, r.Manifest.Version)
-	}
-	return r
 }
 
 // Record returns the boot record as a reader sees it.
@@ -220,20 +272,6 @@ func (m *Machine) Standing() partitions.Slot {
 	return slot
 }
 
-// mayWrite is asked before a write to a slot: it must not run, it must not be bootable,
-// durably, and the other one must be a committed slot.
-func (m *Machine) mayWrite(slot partitions.Slot) {
-	s := m.loader.durable()
-	switch other := s.Slots[slot.Other()]; {
-	case slot == m.boot.Slot:
-		m.Break("law 3: a write to slot %s, which runs", slot)
-	case s.Slots[slot].Priority != 0:
-		m.Break("law 3: a write to slot %s, whose record %+v was not cleared", slot, s.Slots[slot])
-	case !other.Successful || !other.Bootable():
-		m.Break("law 3: a write to slot %s while slot %s is no fallback: %+v", slot, slot.Other(), other)
-	}
-}
-
 // probes carries out the health checks of the running release. It implements
 // agent.Health.
 type probes struct{ m *Machine }
@@ -242,14 +280,17 @@ var errProbe = errors.New("connection refused")
 
 // Check implements agent.Health.
 func (p probes) Check(_ context.Context, probe agent.Probe) error {
-	if err := p.m.call("probe %s", probe.Name); err != nil {
+	if err := p.m.call(op{verb: "probe", name: probe.Name}); err != nil {
 		return err
 	}
-	age := p.m.now.Sub(p.m.since)
+	age := p.m.age - p.m.since
 	switch b := p.m.runs.Behaviour; {
 	case b == Unhealthy, b == Flapping && age > time.Minute:
+		p.m.passed = false
 		return errProbe
 	}
-	p.m.passed = true
+	if !p.m.passed {
+		p.m.passed, p.m.firstPass = true, p.m.age
+	}
 	return nil
 }

@@ -171,6 +171,8 @@ func TestNetFaultsAreWhatTheySay(t *testing.T) {
 			ok = err == nil && bytes.Equal(b, now[:200])
 		case Flip:
 			ok = err == nil && len(b) == len(now) && !bytes.Equal(b, now)
+		case Redirect:
+			ok = err == nil && bytes.Equal(b, now) // there is but one file
 		case Endless:
 			ok = err == nil && len(b) == 1000
 		case Page:

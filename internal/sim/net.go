@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"slices"
 	"time"
 
@@ -28,12 +29,13 @@ const (
 	Endless           // as many bytes as are allowed, of noise
 	Page              // an HTML page, with success
 	Gone              // there is no such file
+	Redirect          // the content of another file
 	netFaults
 )
 
 // String names the fault.
 func (f NetFault) String() string {
-	return [...]string{"none", "drop", "truncate", "flip", "stall", "replay", "endless", "page", "gone"}[f]
+	return [...]string{"none", "drop", "truncate", "flip", "stall", "replay", "endless", "page", "gone", "redirect"}[f]
 }
 
 // NetFaults lists all faults.
@@ -88,7 +90,7 @@ func (n *Net) Get(ctx context.Context, path string, offset, limit int64) ([]byte
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := n.w.call("get %s from %d", path, offset); err != nil {
+	if err := n.w.call(op{verb: "get", file: path, off: offset, n: int(limit)}); err != nil {
 		return nil, fmt.Errorf("%w: %w", agent.ErrUnavailable, err)
 	}
 	fault := n.fault(path)
@@ -97,7 +99,7 @@ func (n *Net) Get(ctx context.Context, path string, offset, limit int64) ([]byte
 	case Drop:
 		return nil, unavailable(path, "connection refused")
 	case Stall:
-		n.w.now = n.w.now.Add(10 * time.Minute)
+		n.w.Pass(10 * time.Minute)
 		return nil, unavailable(path, "too slow")
 	case Endless:
 		noise := make([]byte, min(limit, 1<<20))
@@ -107,6 +109,8 @@ func (n *Net) Get(ctx context.Context, path string, offset, limit int64) ([]byte
 		return []byte("<html><body>Please log in to this network</body></html>")[:min(limit, 40)], nil
 	case Replay:
 		files = n.first
+	case Redirect:
+		path = n.other(path)
 	}
 	b, ok := files[path]
 	if !ok || fault == Gone {
@@ -118,6 +122,13 @@ func (n *Net) Get(ctx context.Context, path string, offset, limit int64) ([]byte
 	b = slices.Clone(b[offset:][:min(limit, int64(len(b))-offset)])
 	n.served += int64(len(b))
 	return n.spoil(fault, b), nil
+}
+
+// other returns the path of another file.
+func (n *Net) other(path string) string {
+	paths := slices.Sorted(maps.Keys(n.files))
+	i, _ := slices.BinarySearch(paths, path)
+	return paths[(i+1+n.w.rng.IntN(len(paths)))%len(paths)]
 }
 
 // fault chooses what goes wrong with this request.
@@ -149,7 +160,7 @@ func (n *Net) Decode(ctx context.Context, payload []byte, s deltas.Segment, base
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := n.w.call("decode %d bytes for %d+%d", len(payload), s.Offset, s.Length); err != nil {
+	if err := n.w.call(op{verb: "decode", off: s.Offset, n: int(s.Length)}); err != nil {
 		return nil, err
 	}
 	fault := n.fault("decode")
@@ -158,7 +169,7 @@ func (n *Net) Decode(ctx context.Context, payload []byte, s deltas.Segment, base
 		return nil, err
 	}
 	switch fault {
-	case Drop, Stall, Gone:
+	case Drop, Stall, Gone, Redirect:
 		return nil, unavailable("decode", "the fetcher has died")
 	case Endless, Page:
 		noise := make([]byte, plan.Len()+4096)
@@ -170,7 +181,7 @@ func (n *Net) Decode(ctx context.Context, payload []byte, s deltas.Segment, base
 
 // Probe implements agent.Net.
 func (n *Net) Probe(ctx context.Context, p agent.Probe) error {
-	if err := n.w.call("probe %s", p.Name); err != nil {
+	if err := n.w.call(op{verb: "probe", name: p.Name}); err != nil {
 		return err
 	}
 	if n.Reached == nil {

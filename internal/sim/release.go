@@ -69,11 +69,19 @@ func (r *Release) description() bootloader.Description {
 	return d
 }
 
-// in reports whether a slot holds the release, bit for bit.
-func (r *Release) in(disks map[string]*Disk) bool {
+// in reports whether a slot holds the release, bit for bit: as a reader sees it, or
+// durably.
+func (r *Release) in(disks map[string]*Disk, durably bool) bool {
 	for name, want := range r.parts {
 		d := disks[name]
-		if d == nil || d.Size() < int64(len(want)) || !bytes.Equal(d.view[:len(want)], want) {
+		if d == nil || d.Size() < int64(len(want)) {
+			return false
+		}
+		got := d.view
+		if durably {
+			got = d.stable
+		}
+		if !bytes.Equal(got[:len(want)], want) {
 			return false
 		}
 	}

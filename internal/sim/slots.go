@@ -41,7 +41,7 @@ func (s *Slots) OpenWrite(slot partitions.Slot, image string) (partitions.OpenDe
 }
 
 func (s *Slots) open(slot partitions.Slot, image string) (*Disk, error) {
-	if err := s.w.call("open slot %s image %s", slot, image); err != nil {
+	if err := s.w.call(op{verb: "open slot", name: slot.String(), file: image}); err != nil {
 		return nil, err
 	}
 	d, ok := s.disks[slot][image]

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/twinkeel/twinkeel/agent"
 )
 
 // ErrInjected is the fault that a World injects; in the chain of the error that the
@@ -67,13 +69,23 @@ type World struct {
 	Profile Profile // of every directory
 	Abrupt  bool    // a reboot flushes nothing, as one by a watchdog
 
-	now     time.Time
+	// Sector is how many bytes disks that are added write or not as one; 0: 64 for boot
+	// records, so that a record is more than one, and 512 for slots.
+	Sector int
+	// Quiet keeps no trace: for the millions of histories that nobody reads.
+	Quiet bool
+
+	now     time.Time     // on the machine's clock
+	age     time.Duration // that has really passed
 	rng     *rand.Rand
 	effects int // changes to the world so far
 	calls   int // calls of any kind so far
 	cutAt   int // the effect before which the run ends; 0: none
 	cutAs   End
 	failAt  int // the call that fails; 0: none
+	failAs  error
+	naps    int    // of a daemon that are left; 0: any number
+	evening func() // ends the daemon
 	running bool
 	dead    bool // the run was ended; whatever still unwinds has no effect
 	parts   []part
@@ -91,7 +103,11 @@ func NewWorld(seed uint64, start time.Time) *World {
 func (w *World) CutAt(n int, as End) { w.cutAt, w.cutAs = w.effects+n, as }
 
 // FailAt makes the n-th call from now, counted from 1, return ErrInjected.
-func (w *World) FailAt(n int) { w.failAt = w.calls + n }
+func (w *World) FailAt(n int) { w.FailAs(n, ErrInjected) }
+
+// FailAs makes the n-th call from now, counted from 1, return an error with cause in its
+// chain, such as ErrNoSpace.
+func (w *World) FailAs(n int, cause error) { w.failAt, w.failAs = w.calls+n, cause }
 
 // Calm takes back faults that have not happened yet.
 func (w *World) Calm() { w.cutAt, w.failAt = 0, 0 }
@@ -149,43 +165,67 @@ func (w *World) Run(f func()) (end End) {
 
 // Reboot is the agent's reboot function: it never returns.
 func (w *World) Reboot(context.Context) error {
-	if err := w.effect("reboot"); err != nil {
+	if err := w.effect(op{verb: "reboot"}); err != nil {
 		return err
 	}
 	w.dead, w.cutAs = true, Rebooted
 	panic(ending{Rebooted})
 }
 
+// op is one call of the world outside, put into words only for a trace or an error.
+type op struct {
+	verb, name, file string
+	off              int64
+	n                int // bytes; 0: the call has no range
+}
+
+// String says what is done.
+func (o op) String() string {
+	text := o.verb
+	if o.name != "" {
+		text += " " + o.name
+	}
+	if o.file != "" {
+		text += "/" + o.file
+	}
+	if o.n > 0 {
+		text += fmt.Sprintf(" %d+%d", o.off, o.n)
+	}
+	return text
+}
+
 // effect is one change to the world. It ends the run if this is where the power goes,
 // and returns an error if this is the call that fails; only if it returns nil the
 // change is to be made.
-func (w *World) effect(format string, args ...any) error {
+func (w *World) effect(o op) error {
 	w.effects++
-	what := fmt.Sprintf(format, args...)
 	if w.dead {
 		panic(ending{w.cutAs})
 	}
 	if w.running && w.cutAt == w.effects {
-		w.note("%s before %s", w.cutAs, what)
+		if !w.Quiet {
+			w.note("%s before %s", w.cutAs, o)
+		}
 		w.dead, w.cutAt = true, 0
 		panic(ending{w.cutAs})
 	}
-	return w.call("%s", what)
+	return w.call(o)
 }
 
 // call is one call of the world outside that changes nothing. A dead world answers
 // nothing more, whatever of the process still unwinds.
-func (w *World) call(format string, args ...any) error {
+func (w *World) call(o op) error {
 	if w.dead {
 		panic(ending{w.cutAs})
 	}
 	w.calls++
-	what := fmt.Sprintf(format, args...)
-	w.note("%s", what)
+	if !w.Quiet {
+		w.note("%s", o)
+	}
 	if w.failAt == w.calls {
 		w.failAt = 0
-		w.note("%s fails", what)
-		return fmt.Errorf("%s: %w", what, ErrInjected)
+		w.note("%s fails", o)
+		return fmt.Errorf("%s: %w", o, w.failAs)
 	}
 	return nil
 }
@@ -194,10 +234,21 @@ func (w *World) call(format string, args ...any) error {
 const maxTrace = 4000
 
 func (w *World) note(format string, args ...any) {
+	if w.Quiet {
+		return
+	}
 	if len(w.trace) >= maxTrace {
 		w.trace = append(w.trace[:0], w.trace[maxTrace/2:]...)
 	}
 	w.trace = append(w.trace, fmt.Sprintf("%5d ", w.effects)+fmt.Sprintf(format, args...))
+}
+
+// sector is that of a boot record.
+func (w *World) sector() int {
+	if w.Sector > 0 {
+		return w.Sector
+	}
+	return 64
 }
 
 // chance is true with probability 1/n.
@@ -210,6 +261,21 @@ func (w *World) scramble(b []byte) {
 	}
 }
 
+// nap is how long a sleep has to be to be a daemon's between two rounds of work, and not
+// one between two probes.
+const nap = 30 * time.Second
+
+// Daemon is a process that lives like twinkeeld, until it has slept n times between two
+// rounds of work.
+func (w *World) Daemon(n int) func(*agent.Agent) {
+	return func(a *agent.Agent) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer func() { w.naps = 0; cancel() }()
+		w.naps, w.evening = n, cancel
+		_ = a.Run(ctx)
+	}
+}
+
 // Clock is the world's time as the agent's clock. Sleep takes no time but the world's.
 type Clock struct{ w *World }
 
@@ -219,7 +285,7 @@ func (w *World) Clock() Clock { return Clock{w} }
 // Now implements agent.Clock. Each look takes a millisecond, so that waiting in a loop
 // comes to an end.
 func (c Clock) Now() time.Time {
-	c.w.now = c.w.now.Add(time.Millisecond)
+	c.w.Pass(time.Millisecond)
 	return c.w.now
 }
 
@@ -228,9 +294,20 @@ func (c Clock) Sleep(ctx context.Context, d time.Duration) error {
 	if c.w.dead {
 		panic(ending{c.w.cutAs})
 	}
-	c.w.now = c.w.now.Add(max(d, time.Millisecond))
+	c.w.Pass(max(d, time.Millisecond))
+	if c.w.naps > 0 && d >= nap {
+		if c.w.naps--; c.w.naps == 0 {
+			c.w.evening()
+		}
+	}
 	return ctx.Err()
 }
 
-// SetTime sets the clock, as a dead battery or a bad time server would.
+// Pass lets time pass.
+func (w *World) Pass(d time.Duration) { w.now, w.age = w.now.Add(d), w.age+d }
+
+// Age is how much time has really passed, whatever the clock says.
+func (w *World) Age() time.Duration { return w.age }
+
+// SetTime sets the clock, as a dead battery or a bad time server would; no time passes.
 func (w *World) SetTime(t time.Time) { w.now = t }

@@ -1,0 +1,435 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/partitions/bootloader"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// Law is one invariant of docs/DESIGN.md. Each is held by one function of this file, or
+// says why it has none yet.
+type Law struct {
+	Number int
+	Func   string // the function of this package that holds it; "": none yet
+	Text   string
+}
+
+// Laws lists all invariants, in their order.
+func Laws() []Law {
+	return []Law{
+		{1, "alwaysBoots", "From every crash state the loader reaches a running system in at most tries+1 starts."},
+		{2, "onlyVerifiedBits", "A slot that a loader can pick equals, bit for bit, a signed release, durably, before it is armed."},
+		{3, "neverWriteWhatIsInUse", "The running slot is never written, the fallback only once the running one is committed, the idle one only when it durably cannot boot."},
+		{4, "noDowngrade", "The committed version falls only by a recorded rollback, security epoch and metadata versions never."},
+		{5, "onlyHealthyCommits", "A commit needs a passed verdict in this boot of this slot."},
+		{6, "", "Application data is kept. Not yet: there are no applications."},
+		{7, "", "Applications are all or nothing. Not yet: there are no applications."},
+		{8, "unhealthyNeverReturns", "What was left for a verdict or by hand is not armed again by itself, and only what failed is denied for failing."},
+		{9, "stateIsNeverGuessed", "No rebuild of damaged state lowers a floor or forgets a trial."},
+		{10, "bounded", "Files, bytes and entries of the state directory stay below fixed limits."},
+		{11, "Idempotent", "Work that is done is not done again: a new process at rest changes nothing."},
+		{12, "secretsStay", "No private key reaches the host's state or the server's files."},
+		{13, "Converges", "Once faults stop, the newest permitted release that was not refused runs."},
+		{14, "ProgressesWhileThePowerFlaps", "An update completes if each boot lasts as long as one checkpoint."},
+		{15, "rollbackEnds", "A trial is decided within its tries, and each of its boots within the deadline and the soak period."},
+		{16, "QuietWhenIdle", "A poll that finds nothing new writes nothing."},
+		{17, "", "No host is offered a halted release after the halt. Not yet: there is no fleet."},
+		{18, "", "Every host has one stable bucket. Not yet: there is no fleet."},
+		{19, "", "Widening a rollout never moves a host out. Not yet: there is no fleet."},
+		{20, "", "A lost report never advances a rollout. Not yet: there is no fleet."},
+	}
+}
+
+// account is what the laws remember of a history.
+type account struct {
+	committed release.Version           // the newest one ever committed, less what was lowered
+	lower     map[string]bool           // versions that an operator or a directive may go down to
+	epoch     uint64                    // the highest one ever committed
+	denied    map[release.Digest]uint64 // deployments, with the attempt up to which they are denied
+	trials    int                       // starts of the slot on trial since it was armed
+	rotten    [2]bool                   // slots whose medium was spoilt
+	spoilt    bool                      // one copy of the boot record was, and was not written since
+	versions  map[string]int64          // of metadata files, by role, as last seen
+	seen      map[string]*byte          // files of the state directory that were looked at
+}
+
+// broke records that a law was broken.
+func (m *Machine) broke(law int, format string, args ...any) {
+	m.Break("law %d: "+format, append([]any{law}, args...)...)
+}
+
+// alwaysBoots is law 1: starts is how often the machine was started in vain.
+func (m *Machine) alwaysBoots(starts int, err error) {
+	switch {
+	case err != nil:
+		m.broke(1, "the loader starts nothing: %v", err)
+	case starts > int(m.Options.Tries):
+		m.broke(1, "no system is up after %d starts", starts)
+	}
+}
+
+// somethingBoots is law 1 for a record that is about to be stored.
+func (m *Machine) somethingBoots(next bootloader.State) {
+	if _, ok := next.Next(); !ok {
+		m.broke(1, "a record with which nothing boots: %+v", next)
+	}
+}
+
+// onlyVerifiedBits is law 2 for a slot that the loader has picked.
+func (m *Machine) onlyVerifiedBits(slot partitions.Slot) *Release {
+	r := m.Holds(slot)
+	if r == nil {
+		if !m.rotten[slot] {
+			m.broke(2, "the loader picked slot %s, which holds no published release", slot)
+		}
+		return nil
+	}
+	if d := m.loader.described(slot); d == nil || d.Root != r.root() || d.Version.Compare(r.Manifest.Version) != 0 {
+		m.broke(2, "the loader describes slot %s as %+v, it holds %s", slot, d, r.Manifest.Version)
+	}
+	return r
+}
+
+// onlyVerifiedIsArmed is law 2 for a slot that is about to be armed: what it holds has
+// to be there after a power cut.
+func (m *Machine) onlyVerifiedIsArmed(slot partitions.Slot) *Release {
+	for _, r := range m.Releases {
+		if r.in(m.slots.disks[slot], m.Profile != Lying) {
+			return r
+		}
+	}
+	m.broke(2, "slot %s is armed and does not durably hold a published release", slot)
+	return nil
+}
+
+// neverWriteWhatIsInUse is law 3 for a write to a slot.
+func (m *Machine) neverWriteWhatIsInUse(slot partitions.Slot) {
+	s := m.loader.peek()
+	if m.Profile != Lying {
+		s = m.loader.durable()
+	}
+	switch other := s.Slots[slot.Other()]; {
+	case slot == m.boot.Slot:
+		m.broke(3, "a write to slot %s, which runs", slot)
+	case s.Slots[slot].Priority != 0:
+		m.broke(3, "a write to slot %s, whose record %+v was not cleared", slot, s.Slots[slot])
+	case !other.Successful || !other.Bootable():
+		m.broke(3, "a write to slot %s while slot %s is no fallback: %+v", slot, slot.Other(), other)
+	}
+}
+
+// fallbackIsKept is law 3 for a record that is about to be stored.
+func (m *Machine) fallbackIsKept(old, next bootloader.State) {
+	running, fallback := m.boot.Slot, m.boot.Slot.Other()
+	if !next.Slots[running].Successful && old.Slots[fallback].Successful && !next.Slots[fallback].Successful {
+		m.broke(3, "fallback slot %s is given up while slot %s is on trial", fallback, running)
+	}
+}
+
+// noDowngrade is law 4 for a release that is about to be committed.
+func (m *Machine) noDowngrade(r *Release) {
+	v := r.Manifest.Version
+	if v.Compare(m.committed) < 0 && !m.lower[v.String()] && m.Journal().Kind != agent.KindRollback {
+		m.broke(4, "%s is committed after %s, and nobody went back", v, m.committed)
+	}
+}
+
+// metadataNeverFalls is law 4 for the trust store.
+func (m *Machine) metadataNeverFalls() {
+	trust := m.State.subs["trust"]
+	if trust == nil {
+		return
+	}
+	for _, role := range [...]string{"root.json", "timestamp.json", "snapshot.json"} {
+		v, known := m.MetadataVersions[string(trust.stable[role])]
+		if !known {
+			continue // damaged
+		}
+		if v < m.versions[role] {
+			m.broke(4, "%s falls from version %d to %d", role, m.versions[role], v)
+		}
+		m.versions[role] = v
+	}
+}
+
+// onlyHealthyCommits is law 5 for a record that is about to be stored.
+func (m *Machine) onlyHealthyCommits(old, next bootloader.State) {
+	for _, slot := range partitions.Slots {
+		if !next.Slots[slot].Successful || old.Slots[slot].Successful {
+			continue
+		}
+		switch {
+		case slot != m.boot.Slot:
+			m.broke(5, "slot %s is committed while slot %s runs", slot, m.boot.Slot)
+		case m.runs.Behaviour != Healthy || !m.passed:
+			m.broke(5, "%s is committed; it is %s, its probe passed in this boot: %t", m.runs.Manifest.Version, m.runs.Behaviour, m.passed)
+		case m.age-m.firstPass < Soak:
+			m.broke(5, "%s is committed %s after its probe passed first, the soak period is %s", m.runs.Manifest.Version, m.age-m.firstPass, Soak)
+		default:
+			m.noDowngrade(m.runs)
+		}
+	}
+}
+
+// unhealthyNeverReturns is law 8 for a release that is about to be armed.
+func (m *Machine) unhealthyNeverReturns(r *Release, t agent.Transaction) {
+	attempt, denied := m.denied[r.Manifest.Deployment()]
+	if denied && r.Manifest.Attempt <= attempt && !t.Force && t.Kind != agent.KindRollback {
+		m.broke(8, "%s is armed again, and was denied", r.Manifest.Version)
+	}
+}
+
+// deniedForCause is law 8 for a new denial.
+func (m *Machine) deniedForCause(d agent.Denial) {
+	for _, r := range m.Releases {
+		if r.Manifest.Deployment() != d.Deployment {
+			continue
+		}
+		if r.Behaviour == Healthy && (d.Code == agent.CodeUnhealthy || d.Code == agent.CodeUnbootable) && !m.rotten[0] && !m.rotten[1] {
+			m.broke(8, "%s is healthy and is denied as %s: %s", r.Manifest.Version, d.Code, d.Text)
+		}
+		return
+	}
+}
+
+// stateIsNeverGuessed is law 9: whatever was rebuilt, the floors stand.
+func (m *Machine) stateIsNeverGuessed(s bootloader.State) {
+	if s.Epoch < m.epoch {
+		m.broke(9, "the epoch in the boot record is %d, and %d was committed", s.Epoch, m.epoch)
+	}
+}
+
+// The limits of law 10.
+const (
+	maxStateFiles = 32      // of the agent: nine, and three of each deployment that is pointed to
+	maxTrustFiles = 40      // a few roles, two floors, cached targets
+	maxStateBytes = 1 << 20 // of both
+)
+
+// bounded is law 10.
+func (m *Machine) bounded() {
+	files, size := len(m.State.view), 0
+	for _, b := range m.State.view {
+		size += len(b)
+	}
+	trust := 0
+	for _, d := range m.State.subs {
+		trust += d.count(&size)
+	}
+	if files > maxStateFiles || trust > maxTrustFiles || size > maxStateBytes {
+		m.broke(10, "%d files of state, %d of trust, %d bytes; want at most %d, %d, %d", files, trust, size, maxStateFiles, maxTrustFiles, maxStateBytes)
+	}
+}
+
+// count returns the number of files in d and below, and adds their sizes.
+func (d *Dir) count(size *int) int {
+	n := len(d.view)
+	for _, b := range d.view {
+		*size += len(b)
+	}
+	for _, s := range d.subs {
+		n += s.count(size)
+	}
+	return n
+}
+
+// Idempotent is law 11: a machine at rest is started anew, and nothing happens.
+func (m *Machine) Idempotent() {
+	m.Restart(Rebooted)
+	m.untouchedBy(11, "a new boot at rest")
+}
+
+// QuietWhenIdle is law 16: a machine at rest polls, and nothing is written.
+func (m *Machine) QuietWhenIdle() { m.untouchedBy(16, "a poll that finds nothing new") }
+
+func (m *Machine) untouchedBy(law int, what string) {
+	effects := 0
+	m.Process(func(a *agent.Agent) {
+		effects = m.Effects()
+		Once(a)
+		effects = m.Effects() - effects
+	})
+	if effects > 0 {
+		m.broke(law, "%s makes %d changes", what, effects)
+	}
+}
+
+// secretsStay is law 12: files may hold no private key.
+func (m *Machine) secretsStay(files map[string][]byte) {
+	for name, b := range files {
+		if bytes.Contains(b, []byte("PRIVATE KEY")) {
+			m.broke(12, "%s holds a private key", name)
+		}
+	}
+}
+
+// Converges is law 13: faults have stopped, and want is what should run.
+func (m *Machine) Converges(want *Release) {
+	if got := m.Running(); got != want {
+		m.broke(13, "%s runs in the end, want %s", got, want)
+	}
+}
+
+// ProgressesWhileThePowerFlaps is law 14: the power fails after every n effects, which
+// is enough for one checkpoint, and want runs in the end.
+func (m *Machine) ProgressesWhileThePowerFlaps(n, boots int, want *Release) {
+	for range boots {
+		m.CutAt(n, PowerCut)
+		m.Process(Once)
+		m.Calm()
+		m.Pass(25 * time.Hour) // the longest that a lost trial waits
+		if m.Running() == want && m.Record().Slots[m.boot.Slot].Successful {
+			return
+		}
+	}
+	m.broke(14, "%s does not run after %d boots of %d effects each", want, boots, n)
+}
+
+// trialIsCounted is law 15 for a start of a slot on trial.
+func (m *Machine) trialIsCounted(slot partitions.Slot) {
+	if m.trials++; m.trials > int(m.Options.Tries) {
+		m.broke(15, "slot %s is on trial for the %d. time, want at most %d", slot, m.trials, m.Options.Tries)
+	}
+}
+
+// rollbackEnds is law 15 for a trial whose agent was left in peace: it was decided.
+func (m *Machine) rollbackEnds() {
+	up := m.age - m.since
+	if up > Deadline+2*Soak && !m.loader.peek().Slots[m.boot.Slot].Successful && m.calm() {
+		m.broke(15, "slot %s has been on trial for %s", m.boot.Slot, up)
+	}
+}
+
+// calm reports whether the state directory is in order.
+func (m *Machine) calm() bool { return !m.State.Full && !m.State.ReadOnly }
+
+// afterwards holds the laws against what a process has left behind, whatever its end.
+func (m *Machine) afterwards() {
+	m.remember()
+	m.metadataNeverFalls()
+	m.bounded()
+	m.stateIsNeverGuessed(m.loader.peek())
+	if m.runs != nil && m.loader.durable().Slots[m.boot.Slot].Successful {
+		m.committed = m.runs.Manifest.Version
+		m.epoch = max(m.epoch, m.runs.Manifest.Epoch)
+	}
+}
+
+// remember takes into account what was denied since the last look.
+func (m *Machine) remember() {
+	if b := m.State.stable["denials.json"]; m.fresh("denials.json", b) {
+		var r struct {
+			Denials []agent.Denial `json:"denials"`
+		}
+		if Record(b, &r) {
+			for _, d := range r.Denials {
+				if _, known := m.denied[d.Deployment]; !known {
+					m.deniedForCause(d)
+				}
+				m.denied[d.Deployment] = max(d.Attempt, m.denied[d.Deployment])
+			}
+		}
+	}
+	if b := m.State.stable["journal.json"]; m.fresh("journal.json", b) {
+		var t agent.Transaction
+		if Record(b, &t) && t.Phase == agent.Reverting && t.Verdict != nil {
+			// The verdict stands from here on, wherever it is written down next.
+			if r := m.Holds(t.Slot); r != nil {
+				m.denied[r.Manifest.Deployment()] = r.Manifest.Attempt
+			}
+		}
+	}
+}
+
+// fresh reports whether a file's content was not looked at yet.
+func (m *Machine) fresh(name string, b []byte) bool {
+	if len(b) == 0 || m.seen[name] == &b[0] {
+		return false
+	}
+	m.seen[name] = &b[0]
+	return true
+}
+
+// Allow takes back every denial in the account, as an operator's undeny does.
+func (m *Machine) Allow() { clear(m.denied) }
+
+// Forget leaves in the account what damage to a file of the state directory leaves: of
+// denials the last one, which the boot record holds, too; of a verdict that only the
+// journal knew nothing.
+func (m *Machine) Forget(file string) {
+	if file != "denials.json" && file != "journal.json" {
+		return
+	}
+	clear(m.denied)
+	clear(m.seen)
+	m.remember()
+	if s := m.loader.durable(); !s.Denied.IsZero() {
+		m.denied[s.Denied] = max(s.DeniedAttempt, m.denied[s.Denied])
+	}
+}
+
+// Lower says that somebody may go back to a version.
+func (m *Machine) Lower(v release.Version) { m.lower[v.String()] = true }
+
+// Distrust forgets the metadata versions that the host has seen, as a reset of trust does.
+func (m *Machine) Distrust() { clear(m.versions) }
+
+// Record reads a record of the state directory into v and reports whether it is whole.
+func Record(b []byte, v any) bool {
+	var e struct {
+		Format int             `json:"format"`
+		SHA256 release.Digest  `json:"sha256"`
+		Body   json.RawMessage `json:"body"`
+	}
+	if json.Unmarshal(b, &e) != nil || release.DigestOf(fmt.Appendf(nil, "%d\n%s", e.Format, e.Body)) != e.SHA256 {
+		return false
+	}
+	return json.Unmarshal(e.Body, v) == nil
+}
+
+// Journal returns the transaction that the journal tells of.
+func (m *Machine) Journal() agent.Transaction {
+	t := agent.Transaction{Phase: agent.Idle}
+	Record(m.State.view["journal.json"], &t)
+	return t
+}
+
+// Denied reports whether the host refuses a release, and why.
+func (m *Machine) Denied(r *Release) (code string, denied bool) {
+	var list struct {
+		Denials []agent.Denial `json:"denials"`
+	}
+	Record(m.State.view["denials.json"], &list)
+	for _, d := range list.Denials {
+		if d.Deployment == r.Manifest.Deployment() && r.Manifest.Attempt <= d.Attempt {
+			return d.Code, true
+		}
+	}
+	return "", false
+}
+
+// Denials lists the deployments that the host refuses.
+func (m *Machine) Denials() []release.Digest {
+	var list struct {
+		Denials []agent.Denial `json:"denials"`
+	}
+	Record(m.State.view["denials.json"], &list)
+	var all []release.Digest
+	for _, d := range list.Denials {
+		all = append(all, d.Deployment)
+	}
+	return all
+}
+
+// LowerToOther says that an operator may go back to whatever the other slot holds.
+func (m *Machine) LowerToOther() {
+	if r := m.Holds(m.boot.Slot.Other()); r != nil {
+		m.Lower(r.Manifest.Version)
+	}
+}
