@@ -58,6 +58,17 @@ func (c *Comparison) AddBase(first int, hashes []byte) {
 	}
 }
 
+// AddMap takes what another map says of its image's blocks, which only a publisher has at
+// hand. Images with another salt have no block in common.
+func (c *Comparison) AddMap(base *Map) {
+	if !bytes.Equal(base.target.Salt, c.m.target.Salt) {
+		return
+	}
+	for i := range base.Blocks() {
+		c.set(base.id(i), int32(i))
+	}
+}
+
 // set says where all blocks with this hash that are lacking so far come from.
 func (c *Comparison) set(hash []byte, from int32) {
 	at := sort.Search(len(c.order), func(i int) bool { return bytes.Compare(c.m.id(int(c.order[i])), hash[:idSize]) >= 0 })
