@@ -44,6 +44,9 @@ type Options struct {
 
 	Slots  Slots
 	Loader bootloader.BootLoader
+	// LoaderReason is why it is this loader, for doctor.
+	LoaderReason string
+
 	Net    Net
 	Bundle func(*os.File) Net // Net over an offline bundle
 	Health Health

@@ -22,6 +22,9 @@ func (a *Agent) doctor(ctx context.Context) []Finding {
 	add := func(level, topic, hint, format string, args ...any) {
 		list = append(list, Finding{Level: level, Topic: topic, Text: fmt.Sprintf(format, args...), Hint: hint})
 	}
+	if a.o.LoaderReason != "" {
+		add(levelOK, "boot loader", "", "%s", a.o.LoaderReason)
+	}
 	m, err := a.machine(ctx)
 	if err != nil {
 		add(levelError, "boot loader", "check [boot] in the configuration", "%v", err)

@@ -37,7 +37,7 @@ func Open(c *config.Config, log *slog.Logger, create bool) (*Writer, error) {
 	if c.HostID == "" {
 		log.Warn("host has no id: there is no machine id, and hostID is not configured")
 	}
-	loader, uptime := openLoader(c.Boot, log)
+	loader, uptime, why := openLoader(c, log)
 	slots, err := partitions.NewSet(c.Slots, func() (partitions.Slot, error) {
 		b, err := loader.Booted(context.Background())
 		return b.Slot, err
@@ -61,7 +61,7 @@ func Open(c *config.Config, log *slog.Logger, create bool) (*Writer, error) {
 		Rollout: c.Rollout, Images: c.Images(), Tries: c.Boot.Tries, Windows: c.Update.Windows, Location: time.Local,
 		Interval: c.Poll.Interval, Rules: health.Rules{Deadline: c.Health.Deadline, Soak: c.Health.Soak}, Probes: c.Health.Probes,
 		State: state, StateErr: stateErr, Factory: factory, BuildTime: buildTime(),
-		Slots: slots, Loader: loader, Net: net, Bundle: net.bundle,
+		Slots: slots, Loader: loader, LoaderReason: why, Net: net, Bundle: net.bundle,
 		Health: &health.Runner{Network: net}, Clock: clock{}, Uptime: uptime, Random: rand.Uint64,
 		Reboot: rebooter(c.Boot.Reboot), Log: log,
 	})
