@@ -12,12 +12,18 @@ import (
 const (
 	maxDepth  = 16 // of nested objects and arrays; TUF needs 6
 	maxNumber = 24 // characters of a number literal
+	// In strict mode a file may hold one value for each so many bytes, and spareValues
+	// more. TUF's own documents need 24 bytes and more for a value. Without this limit four
+	// mebibytes of "0,0,0" would cost the parser behind it two hundred times their size.
+	bytesPerValue = 16
+	spareValues   = 256
 )
 
 // scan refuses JSON that two parsers could read differently, or that makes a parser
 // work harder than its size: invalid UTF-8, deep nesting, a name twice in one object,
-// endless numbers and, if strict, null (no field of ours may be null) and names that
-// differ only in case (encoding/json takes them for the same field).
+// endless numbers and, if strict, null (no field of ours may be null), names that differ
+// only in case (encoding/json takes them for the same field), and far more values than
+// metadata of that size holds.
 //
 // It does not judge syntax beyond what it needs: what passes is still parsed by
 // encoding/json, which reads well-formed text just as scan does.
@@ -38,6 +44,7 @@ func scan(b []byte, strict bool) error {
 type scanner struct {
 	b      []byte
 	i      int
+	values int
 	strict bool
 }
 
@@ -57,6 +64,9 @@ func (s *scanner) space() {
 
 // value reads a value that lies within depth objects and arrays.
 func (s *scanner) value(depth int) error {
+	if s.values++; s.strict && s.values > len(s.b)/bytesPerValue+spareValues {
+		return fmt.Errorf("more than %d values in %d bytes", s.values-1, len(s.b))
+	}
 	s.space()
 	switch c := s.peek(); {
 	case (c == '{' || c == '[') && depth >= maxDepth:
