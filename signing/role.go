@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -60,7 +61,7 @@ func (s *session) role(ctx context.Context, src Source, parent *role, name strin
 	if err != nil {
 		return nil, untrusted("%s: %w", name, err)
 	}
-	signers, keys, err := s.signers(ring)
+	signers, keys, err := s.signers(parent, name, ring)
 	if err != nil {
 		return nil, untrusted("%s: %w", name, err)
 	}
@@ -106,17 +107,26 @@ func (s *session) keyring(parent *role, name string) (keyring, error) {
 // signers names the keys and threshold of ring, and the key set that a floor is bound
 // to. That includes the snapshot's keys: who holds those decides which version of a role
 // is current, so replacing them must be able to undo an enormous version as well.
-func (s *session) signers(ring keyring) (signers, keys string, err error) {
-	own, err := keySetID(ring)
-	if err != nil {
-		return "", "", err
+func (s *session) signers(parent *role, name string, ring keyring) (signers, keys string, err error) {
+	root := release.DigestOf(s.root)
+	q := ask("signers", s.c.cfg.Interop).of(root[:], []byte(name))
+	if parent != nil {
+		q.of(parent.digest[:])
 	}
-	snapshot, err := rootKeyring(&s.core.Root.Signed, metadata.SNAPSHOT)
-	if err != nil {
-		return "", "", err
-	}
-	keys, err = keySetID(ring, snapshot)
-	return fmt.Sprintf("%d of %s", ring.threshold, own), keys, err
+	both, err := s.c.cfg.Verdicts.name(q, func() (string, error) {
+		own, err := keySetID(ring)
+		if err != nil {
+			return "", err
+		}
+		snapshot, err := rootKeyring(&s.core.Root.Signed, metadata.SNAPSHOT)
+		if err != nil {
+			return "", err
+		}
+		keys, err := keySetID(ring, snapshot)
+		return fmt.Sprintf("%d of %s/%s", ring.threshold, own, keys), err
+	})
+	signers, keys, _ = strings.Cut(both, "/")
+	return signers, keys, err
 }
 
 // cached verifies the committed bytes of a role. m nil means that any version will do.

@@ -218,11 +218,14 @@ func (s *session) checkVersionFloor(edge, role, keys string, version int64) erro
 
 // topKeys names the key set of a top-level role.
 func (s *session) topKeys(role string) (string, error) {
-	ring, err := rootKeyring(&s.core.Root.Signed, role)
-	if err != nil {
-		return "", err
-	}
-	return keySetID(ring)
+	root := release.DigestOf(s.root)
+	return s.c.cfg.Verdicts.name(ask("top keys", s.c.cfg.Interop).of(root[:], []byte(role)), func() (string, error) {
+		ring, err := rootKeyring(&s.core.Root.Signed, role)
+		if err != nil {
+			return "", err
+		}
+		return keySetID(ring)
+	})
 }
 
 // timeFloor is the latest time that is proven to have passed: that of the image's

@@ -29,6 +29,7 @@ type Verdicts struct {
 type verdict struct {
 	core *trustedmetadata.TrustedMetadata // what is trusted after it
 	role *role                            // that was verified
+	text string                           // that names key sets
 	err  error
 }
 
@@ -111,4 +112,15 @@ func (s *session) apply(step string, data []byte, limit int, call func() error) 
 // dropped notes that a part of what the core took was taken from it again.
 func (s *session) dropped(what string) {
 	s.past = ask("drop "+what, s.c.cfg.Interop).of(s.past[:]).key()
+}
+
+// name returns what work makes of the inputs of q: key sets are hashed once.
+func (v *Verdicts) name(q question, work func() (string, error)) (string, error) {
+	key := q.key()
+	d, known := v.get(key)
+	if !known {
+		d.text, d.err = work()
+		v.put(key, d)
+	}
+	return d.text, d.err
 }
