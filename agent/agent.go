@@ -95,6 +95,7 @@ type lastCheck struct {
 	trust       signing.State
 	expires     time.Time // of the trust metadata
 	clockBehind bool
+	withdrawn   string // decision.withdrawn
 }
 
 // New returns an agent that has not touched anything yet.

@@ -146,7 +146,8 @@ type Status struct {
 	Epoch     uint64         `json:"epoch"`
 	Hold      *Hold          `json:"hold,omitempty"`
 	Progress  *Event         `json:"progress,omitempty"`
-	Expires   *time.Time     `json:"expires,omitempty"` // when the trust metadata expires
+	Expires   *time.Time     `json:"expires,omitempty"`  // when the trust metadata expires
+	Warnings  []string       `json:"warnings,omitempty"` // nothing is refused for them yet
 	Txn       *TxnStatus     `json:"transaction,omitempty"`
 	Rollback  RollbackStatus `json:"rollback"`
 }

@@ -129,12 +129,15 @@ func (a *Agent) doctorTrust(add addFinding) {
 	}
 	now := a.o.Clock.Now()
 	for _, r := range s.Roles {
-		switch left := r.Expires.Sub(now); {
-		case left <= 0:
-			add(levelWarning, "trust", "the publisher has to renew it", "%s version %d expired at %s", r.Name, r.Version, r.Expires.Format(time.RFC3339))
-		default:
+		if now.Before(r.Expires) {
 			add(levelOK, "trust", "", "%s version %d is good until %s", r.Name, r.Version, r.Expires.Format(time.RFC3339))
 		}
+	}
+	if s.Log.Size > 0 {
+		add(levelOK, "trust", "", "the release log %s had %d entries when it was read last", s.Log.Origin, s.Log.Size)
+	}
+	for _, text := range trustWarnings(s, now) {
+		add(levelWarning, "trust", "tell the publisher; trust/evidence in the state directory holds what was shown as the release log", "%s", text)
 	}
 	if behind {
 		add(levelWarning, "clock", "set the clock", "the clock is before the newest time that signed metadata proves")

@@ -30,6 +30,7 @@ type decision struct {
 	later     []Reason           // why not now
 	offer     *Offer             // what it would cost; nil if not worked out
 	routes    []Route
+	withdrawn string // that what runs was taken back, and why
 }
 
 func (d *decision) ok() bool { return d.manifest != nil && len(d.never) == 0 && len(d.later) == 0 }
@@ -116,7 +117,12 @@ func (a *Agent) decide(ctx context.Context, m machine, w wish) (*decision, error
 	if err := a.fetchManifest(ctx, c, src, d, version); err != nil {
 		return nil, err
 	}
+	d.withdrawn = a.withdrawnHere(c, m)
 	if d.manifest == nil {
+		if w, ok := c.Withdrawn(release.TargetName(a.o.Channel, a.o.Compatible, version)); ok {
+			d.never = append(d.never, Reason{CodeIncompatible, withdrawnText(version, w)})
+			return d, nil
+		}
 		d.never = append(d.never, Reason{CodeIncompatible, fmt.Sprintf("channel %s has no release %s for %s", a.o.Channel, version, a.o.Compatible)})
 		return d, nil
 	}

@@ -139,7 +139,7 @@ func (a *Agent) note(d *decision, err error) {
 		// It was validated when the directive was decoded.
 		a.last.interval, _ = time.ParseDuration(d.directive.PollInterval)
 	}
-	a.last.offer = d.offer
+	a.last.offer, a.last.withdrawn = d.offer, d.withdrawn
 }
 
 // price works out what the release would cost to fetch, for people. It is no condition.

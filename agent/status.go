@@ -121,4 +121,8 @@ func (a *Agent) memoryStatus(s *Status) {
 	if e := a.last.expires; !e.IsZero() {
 		s.Expires = &e
 	}
+	s.Warnings = trustWarnings(a.last.trust, a.o.Clock.Now())
+	if a.last.withdrawn != "" {
+		s.Warnings = append(s.Warnings, a.last.withdrawn)
+	}
 }

@@ -33,10 +33,9 @@ func withdrawals(t *metadata.TargetsType) map[string]Withdrawal {
 	return list
 }
 
-// Withdrawn says, from what is committed, whether and why a target was withdrawn. Expiry
-// is disregarded: a reason stays one.
+// Withdrawn says, from what is committed, whether and why a target was withdrawn.
 func (c *Client) Withdrawn(name string) (w Withdrawal, ok bool) {
-	s, err := c.recall()
+	s, err := c.committed()
 	if err != nil {
 		return w, false
 	}

@@ -48,6 +48,9 @@ func showStatus(p *printer, s *agent.Status) {
 	for _, r := range s.Reasons {
 		p.line("reason  %s  %s", r.Code, r.Text)
 	}
+	for _, w := range s.Warnings {
+		p.line("warning  %s", w)
+	}
 	for _, d := range s.Denied {
 		p.line("denied  %s  %s  %s  %s", d.Version, d.Deployment, d.Code, d.Text)
 	}
