@@ -3,10 +3,12 @@
 #                all tests under the race detector; installs the Debian packages they need
 # make demo      a real Debian, updated over A/B slots by the real agent (needs root)
 # make bench     the figures of docs/BENCHMARKS.md
-# make fuzz      every fuzz target for FUZZTIME
-# make campaign  the long random runs, CHECKS histories of each property
+# make fuzz      every fuzz target for FUZZTIME, two at a time; a part of make test
+# make campaign  the long random runs: CHECKS histories of each property, EXECUTIONS of
+#                fuzz targets
 GO       ?= go
-FUZZTIME ?= 5s
+FUZZTIME ?= 20s
+EXECUTIONS ?= 20000000
 CHECKS   ?= 5000
 COMMANDS := twinkeel twinkeeld twinkeel-server
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -29,6 +31,7 @@ test:
 	$(MAKE) --no-print-directory check
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m -run 'EveryFault' ./agent
+	.ci/fuzz $(FUZZTIME)
 
 # staticcheck is run at a fixed version without being a dependency.
 lint: check
@@ -58,6 +61,7 @@ campaign:
 	CGO_ENABLED=1 TWINKEEL_LONG=1 $(GO) test -race -count=1 -timeout 6h ./...
 	CGO_ENABLED=1 $(GO) test -count=1 -timeout 6h \
 		$$(git grep -lE '^[[:space:]]+"pgregory.net/rapid"$$' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.checks=$(CHECKS)
+	.ci/fuzz 2m $(EXECUTIONS)
 
 clean:
 	rm -rf bin .cache

@@ -240,6 +240,9 @@ func TestOtherWebServersWillDo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path, err := exec.LookPath(name)
 			if err != nil {
+				if os.Getenv("CI") != "" {
+					t.Fatal(name, " is not installed: run .ci/install test")
+				}
 				t.Skip(name, "is not installed")
 			}
 			port := freePort(t)
