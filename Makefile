@@ -3,6 +3,7 @@
 #                all tests under the race detector; installs the Debian packages they need
 # make demo      a real Debian, updated over A/B slots by the real agent (needs root)
 # make bench     the figures of docs/BENCHMARKS.md
+# make bench-delta PAIRS=esbuild,os12   deltas beside other tools; docs/bench-tables.md
 # make fuzz      every fuzz target for FUZZTIME, two at a time; a part of make test
 # make campaign  the long random runs: CHECKS histories of each property, EXECUTIONS of
 #                fuzz targets
@@ -13,7 +14,7 @@ CHECKS   ?= 5000
 COMMANDS := twinkeel twinkeeld twinkeel-server
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all build check lint test fuzz demo images images-check quickstart bench campaign clean
+.PHONY: all build check lint test fuzz demo images images-check quickstart bench bench-delta campaign clean
 all: build
 
 build:
@@ -56,6 +57,10 @@ quickstart: build
 
 bench: build
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-delta: build
+	@.ci/install bench
+	$(GO) run ./internal/bench -bin bin -corpus .cache/bench -pairs '$(PAIRS)'
 
 campaign:
 	CGO_ENABLED=1 TWINKEEL_LONG=1 $(GO) test -race -count=1 -timeout 6h ./...
