@@ -218,7 +218,7 @@ func TestHostilePayloadIsRefused(t *testing.T) {
 		{"copy beyond all images", 10, payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpCopy, Offset: release.MaxImageSize + 1, Length: 10}))), "offset"},
 		{"difference without modes", 10, payload(raw(deltas.StreamOps, diff(0, 10))), "without modes"},
 		{"difference missing", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{0})), "difference stream"},
-		{"unknown mode", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{2*predict.Modes + 1})), "mode 6 is unknown"},
+		{"unknown mode", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{2*predict.Modes + 1})), "mode 8 is unknown"},
 		{"modes left over", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{1, 1})), "not used"},
 		{"difference left over", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{1}), raw(deltas.StreamDifference, []byte{1})), "not used"},
 		{"difference beyond the base", 10, payload(raw(deltas.StreamOps, diff(4*verity.BlockSize-9, 10)), raw(deltas.StreamModes, []byte{1})), "read base"},

@@ -22,6 +22,7 @@ type patcher struct {
 	mode       predict.Mode
 	same       bool // whether the block has no difference
 	old, out   []byte
+	none       [predict.BlockSize]byte // the difference of a block that has none
 }
 
 // patch gets d.patcher ready for the streams of a segment.
@@ -110,17 +111,14 @@ func (p *patcher) piece(plan *deltas.PlanWriter, old, new int64, b []byte, n int
 		}
 	}
 	out := p.out[:n]
-	p.predictor.Try(p.mode, old, new, b[:min(len(b), n+predict.Overhang)], out)
+	difference := p.none[:n]
 	if !p.same {
 		if n > len(p.difference) {
 			return errors.New("difference stream ends early")
 		}
-		for i, d := range p.difference[:n] {
-			out[i] += d
-		}
-		p.difference = p.difference[n:]
+		difference, p.difference = p.difference[:n], p.difference[n:]
 	}
-	p.predictor.Commit(out)
+	p.predictor.Decode(p.mode, old, new, b[:min(len(b), n+predict.Overhang)], difference, out)
 	_, err := plan.Write(out)
 	return err
 }
@@ -129,7 +127,6 @@ func (p *patcher) nextBlock(block int64) error {
 	if len(p.modes) == 0 {
 		return errors.New("modes stream ends early")
 	}
-	p.predictor.EndBlock()
 	p.block = block
 	p.mode, p.same = predict.Mode(p.modes[0]/2), p.modes[0]%2 == 1
 	p.modes = p.modes[1:]

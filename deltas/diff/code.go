@@ -30,7 +30,7 @@ func (c *creator) code(ctx context.Context) error {
 	close(spooled[0])
 	return parallel(ctx, c.threads, len(extents), func(ctx context.Context, worker, i int) error {
 		if coders[worker] == nil {
-			coders[worker] = &coder{adaptive: c.adaptive, differ: differ{old: c.old, new: c.new}}
+			coders[worker] = &coder{adaptive: c.adaptive, differ: differ{old: c.old, new: c.new, areas: c.areas}}
 		}
 		e := extents[i]
 		payload, err := c.payload(coders[worker], e)

@@ -113,6 +113,7 @@ type creator struct {
 	progress                 *progress
 	index                    *index  // of old, or nil
 	oldPrograms, newPrograms []int64 // where blocks begin that begin a program
+	areas                    []area  // of old
 	pieces                   []piece // of new, by offset
 	nodes                    []release.Digest
 	head                     deltas.Head

@@ -1,8 +1,9 @@
 package diff
 
 import (
-	"bytes"
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/twinkeel/twinkeel/deltas"
 	"github.com/twinkeel/twinkeel/deltas/predict"
@@ -11,6 +12,7 @@ import (
 // differ makes the modes and the difference of segments.
 type differ struct {
 	old, new  image
+	areas     []area // of old
 	predictor *predict.Predictor
 	moves     []predict.Move
 
@@ -101,15 +103,13 @@ func (d *differ) flush() {
 	d.mode = d.choose()
 	start, same := len(d.difference), true
 	for _, p := range d.parts {
-		guess := d.guess[:len(p.to)]
-		d.predictor.Try(d.mode, p.old, p.new, p.from, guess)
-		same = same && bytes.Equal(guess, p.to)
-		for i, b := range p.to {
-			d.difference = append(d.difference, b-guess[i])
-		}
-		d.predictor.Commit(p.to)
+		n := len(d.difference)
+		d.difference = append(d.difference, p.to...)
+		d.predictor.Encode(d.mode, p.old, p.new, p.from, p.to, d.difference[n:])
 	}
-	d.predictor.EndBlock()
+	for _, b := range d.difference[start:] {
+		same = same && b == 0
+	}
 	mode := byte(d.mode) * 2
 	if same {
 		d.difference = d.difference[:start]
@@ -127,8 +127,16 @@ func (d *differ) choose() predict.Mode {
 	if cost == 0 {
 		return best
 	}
+	usual, known := d.usual()
+	if known && usual != best {
+		if c := d.cost(usual, cost+usualBonus) - usualBonus; c < cost {
+			best, cost = usual, c
+		}
+	} else if known {
+		cost -= usualBonus
+	}
 	for m := range predict.Mode(predict.Modes) {
-		if m == d.mode {
+		if m == d.mode || known && m == usual {
 			continue
 		}
 		if c := d.cost(m, cost) + changeCost; c < cost {
@@ -137,6 +145,22 @@ func (d *differ) choose() predict.Mode {
 	}
 	return best
 }
+
+// usual returns the mode that most of the block's area has, if that is known.
+func (d *differ) usual() (predict.Mode, bool) {
+	at := d.parts[0].old
+	i, found := slices.BinarySearchFunc(d.areas, at, func(a area, at int64) int { return cmp.Compare(a.start, at) })
+	if !found {
+		i--
+	}
+	if i < 0 || at >= d.areas[i].end {
+		return predict.Raw, false
+	}
+	return d.areas[i].mode, true
+}
+
+// usualBonus is what it is worth that a table is predicted by one mode throughout.
+const usualBonus = 64
 
 // changeCost is what another mode than before costs, in bytes of difference.
 const changeCost = 8
@@ -151,13 +175,15 @@ const (
 // cost returns about how many bytes the block costs in mode m, or any number of at least
 // limit if they are more.
 func (d *differ) cost(m predict.Mode, limit int) (n int) {
+	d.predictor.Begin()
+	defer d.predictor.Undo()
 	for _, p := range d.parts {
 		guess := d.guess[:len(p.to)]
-		d.predictor.Try(m, p.old, p.new, p.from, guess)
-		for i, b := range p.to {
-			switch d := b - guess[i]; {
-			case d == 0:
-			case i >= 24 && (d == p.to[i-8]-guess[i-8] || d == p.to[i-24]-guess[i-24]):
+		d.predictor.Encode(m, p.old, p.new, p.from, p.to, guess)
+		for i, b := range guess {
+			switch {
+			case b == 0:
+			case i >= 24 && (b == guess[i-8] || b == guess[i-24]):
 				n += againCost
 			default:
 				n += byteCost

@@ -27,7 +27,7 @@ const (
 // residual is a part of an image, in pieces that lie one behind the other.
 type residual struct {
 	image image
-	code  []span
+	areas []area
 	parts []part
 	size  int64
 }
@@ -38,8 +38,8 @@ type part struct {
 	at   int64 // in the residual
 }
 
-func newResidual(i image, code, list []span) *residual {
-	r := &residual{image: i, code: code}
+func newResidual(i image, areas []area, list []span) *residual {
+	r := &residual{image: i, areas: areas}
 	for _, s := range list {
 		r.parts = append(r.parts, part{s, r.size})
 		r.size += s.end - s.start
@@ -56,7 +56,7 @@ func (r *residual) read(b []byte, at int64) error {
 		if err := r.image.read(b[:n], start); err != nil {
 			return err
 		}
-		normalize(b[:n], start, r.code)
+		normalize(b[:n], start, r.areas)
 		b, at = b[n:], at+n
 	}
 	return nil
@@ -80,14 +80,15 @@ func (c *creator) alignGaps(ctx context.Context) error {
 	if err := c.bridge(); err != nil {
 		return err
 	}
-	oldCode, err := c.old.code(c.oldPrograms)
+	oldAreas, err := c.old.areas(c.oldPrograms)
 	if err != nil {
 		return fmt.Errorf("old: %w", err)
 	}
-	newCode, err := c.new.code(c.newPrograms)
+	newAreas, err := c.new.areas(c.newPrograms)
 	if err != nil {
 		return fmt.Errorf("new: %w", err)
 	}
+	c.areas = oldAreas
 	oldGaps, newGaps := c.oldGaps(), c.newGaps()
 	rounds := max(1, (length(oldGaps)+maxResidual-1)/maxResidual)
 	oldRounds, newRounds := split(oldGaps, rounds), split(newGaps, rounds)
@@ -95,7 +96,7 @@ func (c *creator) alignGaps(ctx context.Context) error {
 		if len(oldRounds[i]) == 0 || len(newRounds[i]) == 0 {
 			continue
 		}
-		old, new := newResidual(c.old, oldCode, oldRounds[i]), newResidual(c.new, newCode, newRounds[i])
+		old, new := newResidual(c.old, oldAreas, oldRounds[i]), newResidual(c.new, newAreas, newRounds[i])
 		if err := c.align(ctx, old, new); err != nil {
 			return err
 		}

@@ -1,251 +1,223 @@
 package predict
 
-import (
-	"cmp"
-	"slices"
-)
+import "encoding/binary"
+
+func le32(b []byte) uint32 { return binary.LittleEndian.Uint32(b) }
 
 // Mode says what fields are looked for; the numbers are part of the format.
 type Mode byte
 
 const (
-	Raw      Mode = 0 // none
-	Code     Mode = 1 // x86-64: relative calls, jumps and addresses of 32 bits
-	Address  Mode = 2 // addresses of 64 bits
-	Relative Mode = 3 // distances of 32 bits from where they stand
-	Offset   Mode = 4 // numbers of 32 bits that count from somewhere
-	Series   Mode = 5 // numbers of 32 bits, two columns of which change alike
+	Raw     Mode = 0 // none
+	X86     Mode = 1 // x86-64 code: relative calls, jumps and addresses
+	ARM64   Mode = 2 // AArch64 code: relative branches, and addresses made of page and rest
+	Rows4   Mode = 3 // tables of numbers of 4 bytes, with rows of 4 bytes,
+	Rows8   Mode = 4 // 8,
+	Rows24  Mode = 5 // and 24
+	Frames  Mode = 6 // .eh_frame
+	GoFuncs Mode = 7 // functions in Go's pclntab
 
-	Modes = 6
+	Modes = 8
 )
 
 // BlockSize is how many bytes of the target share a mode.
 const BlockSize = 256
 
-// Overhang is how many old bytes behind a piece Try wants to see, if they belong to the
-// same instruction: the rest of a field that the end of the piece cuts.
-const Overhang = 7
-
-// Move says that old bytes are new bytes elsewhere. Offsets are in the images.
-type Move struct {
-	Old, New, Length int64
-}
-
-// field is one that Try found.
-type field struct {
-	at    int   // in the piece
-	size  int   // bytes
-	base  int64 // what is subtracted from the new key to get the new value
-	key   int64 // in the old image
-	space uint64
-	lane  int
-	guess uint64
-}
+// Overhang is how many old bytes behind a piece a Predictor wants to see, if they are
+// the same instruction's: the rest of a field that the end of the piece cuts, and what
+// tells what a field is.
+const Overhang = 64
 
 // Predictor guesses for one segment, from its first byte to its last. It is not safe for
 // concurrent use.
 type Predictor struct {
-	moves   []Move // by Old
-	hint    int    // the move that was last of use
-	shifts  shifts
-	lanes   [2]int64
-	fields  []field // of the last Try
-	pending []lesson
-	carry   carry  // from the piece before
-	next    carry  // of the last Try
-	mode    Mode   // of the last Try, as
-	old     int64  // its offset in the base
-	from    []byte // and its old bytes
+	moves       []Move // by Old
+	here, there int    // the moves that were last of use
+	shifts      *shifts
+	state       state
+	before      state // the trial
+	piece       piece
+}
+
+// state is what a trial changes, besides the shifts.
+type state struct {
+	tables [tables][maxColumns]column
+	pages  [32]page
+	carry  carry
+	frame  frame
+	gofunc gofunc
 }
 
 // carry is the rest of a field that the end of a piece cut.
 type carry struct {
 	old, new int64 // where it goes on
-	b        [8]byte
+	b        [4]byte
 	n        int
 }
 
-// lesson is what a field turned out to be. It counts from the next block on.
-type lesson struct {
-	key, shift int64
-	space      uint64
-	lane       int
+// piece is old bytes on the way to become new ones.
+type piece struct {
+	old, new int64  // where the bytes lie
+	b        []byte // old, with what hangs over
+	in, out  []byte // target and difference, or the other way round if decoding
+	decoding bool
+	done     int // how many bytes of in are in out
 }
 
-// New returns a Predictor for a segment with the given moves, sorted by Old. It takes
-// 4 MiB; Reset makes it ready for another segment.
+// New returns a Predictor for a segment with the given moves, sorted by SortMoves. It
+// takes 4 MiB; Reset makes it ready for another segment.
 func New(moves []Move) *Predictor {
-	p := &Predictor{shifts: newShifts()}
-	p.moves = moves
-	return p
+	return &Predictor{moves: moves, shifts: newShifts()}
 }
 
 // Reset forgets everything and makes p ready for a segment with other moves.
 func (p *Predictor) Reset(moves []Move) {
-	p.shifts.clear()
-	*p = Predictor{moves: moves, shifts: p.shifts, fields: p.fields[:0], pending: p.pending[:0]}
+	p.shifts.forget()
+	*p = Predictor{moves: moves, shifts: p.shifts}
 }
 
-// Try overwrites out, which is as long as the piece, with what the piece becomes: old
-// bytes b[:len(out)], from the offset old of the base, that go to the offset new of the
-// target. Behind the piece, b goes on as its instruction does, for Overhang bytes if it
-// has them. Try changes nothing that a later Try sees.
-func (p *Predictor) Try(mode Mode, old, new int64, b, out []byte) {
-	n := copy(out, b)
-	p.mode, p.old, p.from = mode, old, b[:n]
-	p.fields = p.fields[:0]
-	p.next = carry{}
+// Decode makes of a piece of the base, which is b and lies at the offset old, and of its
+// difference what stands at the offset new of the target. The two are as long as the
+// piece, b is longer by Overhang bytes, as far as the same instruction goes on.
+func (p *Predictor) Decode(mode Mode, old, new int64, b, difference, target []byte) {
+	p.piece = piece{old: old, new: new, b: b, in: difference, out: target, decoding: true}
+	p.run(mode)
+}
+
+// Encode is the reverse of Decode: it makes the difference. Both learn the same.
+func (p *Predictor) Encode(mode Mode, old, new int64, b, target, difference []byte) {
+	p.piece = piece{old: old, new: new, b: b, in: target, out: difference}
+	p.run(mode)
+}
+
+// Begin begins a trial: what is encoded from now on is forgotten at Undo.
+func (p *Predictor) Begin() {
+	p.before, p.shifts.trial = p.state, true
+}
+
+// Undo ends the trial.
+func (p *Predictor) Undo() {
+	p.state = p.before
+	p.shifts.rollback()
+}
+
+func (p *Predictor) run(mode Mode) {
+	c := &p.piece
 	from := 0
-	if p.carry.n > 0 && p.carry.old == old && p.carry.new == new {
-		from = copy(out, p.carry.b[:p.carry.n])
+	if k := &p.state.carry; k.n > 0 && k.old == c.old && k.new == c.new {
+		from = min(k.n, len(c.in))
+		rest := *k
+		k.n = 0
+		p.carried(rest, from)
+	} else {
+		k.n = 0
 	}
 	switch mode {
-	case Code:
-		p.code(old, new, b, n, from)
-	case Address:
-		p.aligned(old, new, b, n, from, 8, p.address)
-	case Relative:
-		p.aligned(old, new, b, n, from, 4, p.relative)
-	case Offset:
-		p.aligned(old, new, b, n, from, 4, p.offset)
-	case Series:
-		p.aligned(old, new, b, n, from, 4, p.series)
+	case X86:
+		p.x86(from)
+	case ARM64:
+		p.arm64(from)
+	case Rows4, Rows8, Rows24:
+		p.rows(mode, from)
+	case Frames:
+		p.frames(from)
+	case GoFuncs:
+		p.goFuncs(from)
 	}
-	for i := range p.fields {
-		p.write(&p.fields[i], old, new, out)
+	p.raw(len(c.in))
+}
+
+// carried goes on with the field that the piece before cut.
+func (p *Predictor) carried(k carry, n int) {
+	c := &p.piece
+	for i := range n {
+		p.byte(i, k.b[i])
+	}
+	c.done = n
+	if n < k.n {
+		p.state.carry.n = copy(p.state.carry.b[:], k.b[n:k.n])
+		p.state.carry.old, p.state.carry.new = c.old+int64(n), c.new+int64(n)
 	}
 }
 
-// write puts the guess of f into out, and what does not fit into p.next.
-func (p *Predictor) write(f *field, old, new int64, out []byte) {
-	for i := range f.size {
-		v := byte(f.guess >> (8 * i))
-		if at := f.at + i; at < len(out) {
-			out[at] = v
+func (p *Predictor) byte(i int, guess byte) byte {
+	c := &p.piece
+	if c.decoding {
+		c.out[i] = guess + c.in[i]
+		return c.out[i]
+	}
+	c.out[i] = c.in[i] - guess
+	return c.in[i]
+}
+
+// raw takes the bytes before the offset to of the piece as they are.
+func (p *Predictor) raw(to int) {
+	c := &p.piece
+	if c.done >= to {
+		return
+	}
+	b, in, out := c.b[c.done:to], c.in[c.done:to], c.out[c.done:to]
+	c.done = to
+	i := 0
+	for ; i+8 <= len(in); i += 8 {
+		v, w := binary.LittleEndian.Uint64(in[i:]), binary.LittleEndian.Uint64(b[i:])
+		if c.decoding {
+			v = addBytes(v, w)
 		} else {
-			p.next.b[at-len(out)] = v
-			p.next.n = at - len(out) + 1
+			v = subtractBytes(v, w)
 		}
+		binary.LittleEndian.PutUint64(out[i:], v)
 	}
-	if p.next.n > 0 {
-		p.next.old, p.next.new = old+int64(len(out)), new+int64(len(out))
-	}
-}
-
-// Commit tells what the piece of the last Try became.
-func (p *Predictor) Commit(b []byte) {
-	p.carry = p.next
-	if p.mode != Code {
-		p.observe(b)
-	}
-	for _, f := range p.fields {
-		if f.at+f.size > len(b) {
-			continue
-		}
-		var v int64
-		if f.size == 8 {
-			v = int64(le64(b[f.at:]))
-		} else if f.space == codes {
-			v = int64(int32(le32(b[f.at:])))
+	for ; i < len(in); i++ {
+		if c.decoding {
+			out[i] = in[i] + b[i]
 		} else {
-			v = int64(le32(b[f.at:]))
-		}
-		p.pending = append(p.pending, lesson{f.key, v + f.base - f.key, f.space, f.lane})
-	}
-}
-
-// observe learns from numbers that changed, for modes that may follow: none would ever be
-// chosen that knew nothing.
-func (p *Predictor) observe(b []byte) {
-	for at := int(-p.old & 3); at+4 <= len(b); at += 4 {
-		was, is := le32(p.from[at:]), le32(b[at:])
-		if was == is {
-			continue
-		}
-		old := p.old + int64(at)
-		by := int64(is) - int64(was)
-		if p.mode != Offset && was >= minOffset {
-			p.pending = append(p.pending, lesson{int64(was), by, offsets, 0})
-		}
-		if p.mode != Series {
-			p.pending = append(p.pending, lesson{int64(was), by, lanes, int(old >> 2 & 1)})
-		}
-		if p.mode != Address && old&7 == 0 && at+8 <= len(b) {
-			if v := le64(p.from[at:]); v >= minAddress && v < maxAddress {
-				p.pending = append(p.pending, lesson{int64(v), int64(le64(b[at:]) - v), addresses, 0})
-			}
+			out[i] = in[i] - b[i]
 		}
 	}
 }
 
-// EndBlock makes the lessons of a block count.
-func (p *Predictor) EndBlock() {
-	for _, l := range p.pending {
-		if l.space == lanes {
-			p.lanes[l.lane] = l.shift
+const tops = 0x8080808080808080
+
+// addBytes adds the bytes of two words, each by itself.
+func addBytes(a, b uint64) uint64 { return (a&^tops + b&^tops) ^ (a^b)&tops }
+
+// subtractBytes is the reverse: what added to b makes a.
+func subtractBytes(a, b uint64) uint64 { return (a | tops - b&^tops) ^ (a^^b)&tops }
+
+// field32 takes 4 bytes as a field with the given guess. It returns what they are, and
+// whether the piece has all of them.
+func (p *Predictor) field32(at int, guess uint32) (uint32, bool) {
+	c := &p.piece
+	p.raw(at)
+	if at+4 > len(c.in) {
+		p.cut(at, guess)
+		return 0, false
+	}
+	c.done = at + 4
+	in := le32(c.in[at:])
+	if c.decoding {
+		is := uint32(addBytes(uint64(in), uint64(guess)))
+		binary.LittleEndian.PutUint32(c.out[at:], is)
+		return is, true
+	}
+	binary.LittleEndian.PutUint32(c.out[at:], uint32(subtractBytes(uint64(in), uint64(guess))))
+	return in, true
+}
+
+// cut is a field that goes beyond the end of the piece.
+func (p *Predictor) cut(at int, guess uint32) {
+	c := &p.piece
+	k := &p.state.carry
+	*k = carry{old: c.old + int64(len(c.in)), new: c.new + int64(len(c.in))}
+	for i := range 4 {
+		v := byte(guess >> (8 * i))
+		if at+i < len(c.in) {
+			p.byte(at+i, v)
 		} else {
-			p.shifts.learn(l.space, l.key, l.shift)
+			k.b[k.n] = v
+			k.n++
 		}
 	}
-	p.pending = p.pending[:0]
-}
-
-// The spaces of keys.
-const (
-	codes     uint64 = 0 // offsets in the base
-	addresses uint64 = 1
-	offsets   uint64 = 2
-	lanes     uint64 = 3
-)
-
-// moved returns the shift of the offset key of the base.
-func (p *Predictor) moved(from, key int64) int64 {
-	m, own := p.move(from)
-	if own && key >= m.Old && key-m.Old < m.Length {
-		return m.New - m.Old
-	}
-	if s, ok := p.shifts.exact(codes, key); ok {
-		return s
-	}
-	if m, ok := p.move(key); ok {
-		return m.New - m.Old
-	}
-	return p.shifts.near(codes, key)
-}
-
-// move returns the move that the offset key lies in.
-func (p *Predictor) move(key int64) (Move, bool) {
-	if len(p.moves) == 0 {
-		return Move{}, false
-	}
-	// The hint must find what the search would, as moves may overlap.
-	h := p.hint
-	if m := p.moves[h]; key >= m.Old && key-m.Old < m.Length && (h+1 == len(p.moves) || p.moves[h+1].Old > key) {
-		return m, true
-	}
-	low, high := 0, len(p.moves) // the first that begins behind key
-	for low < high {
-		middle := (low + high) / 2
-		if p.moves[middle].Old <= key {
-			low = middle + 1
-		} else {
-			high = middle
-		}
-	}
-	if low == 0 {
-		return Move{}, false
-	}
-	if m := p.moves[low-1]; key-m.Old < m.Length {
-		p.hint = low - 1
-		return m, true
-	}
-	return Move{}, false
-}
-
-// SortMoves sorts moves as New wants them. Of those that begin at one place, the longest
-// comes last, which is the one that is found.
-func SortMoves(list []Move) {
-	slices.SortFunc(list, func(a, b Move) int {
-		return cmp.Or(cmp.Compare(a.Old, b.Old), cmp.Compare(a.Length, b.Length), cmp.Compare(a.New, b.New))
-	})
+	c.done = len(c.in)
 }

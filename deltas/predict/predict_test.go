@@ -2,10 +2,8 @@ package predict
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"math/rand/v2"
 	"testing"
 )
 
@@ -42,15 +40,34 @@ func TestReferenceIsFoundInInstructions(t *testing.T) {
 	}
 }
 
-// try predicts one piece that is a block of its own and returns the guess.
-func try(p *Predictor, mode Mode, old, new int64, b []byte) []byte {
+// guess returns what a piece becomes that has no difference.
+func guess(p *Predictor, mode Mode, old, new int64, b []byte) []byte {
 	out := make([]byte, len(b))
-	p.Try(mode, old, new, b, out)
+	p.Decode(mode, old, new, b, make([]byte, len(b)), out)
 	return out
 }
 
+// teach tells p what a piece became.
+func teach(p *Predictor, mode Mode, old, new int64, b, became []byte) {
+	p.Encode(mode, old, new, b, became, make([]byte, len(b)))
+}
+
+// trial is guess without its lessons.
+func trial(p *Predictor, mode Mode, old, new int64, b []byte) []byte {
+	p.Begin()
+	defer p.Undo()
+	return guess(p, mode, old, new, b)
+}
+
+func words(list ...uint32) (b []byte) {
+	for _, w := range list {
+		b = binary.LittleEndian.AppendUint32(b, w)
+	}
+	return b
+}
+
 func call(distance int32) []byte {
-	return binary.LittleEndian.AppendUint32([]byte{0xe8}, uint32(distance))
+	return append([]byte{0xe8}, words(uint32(distance))...)
 }
 
 func TestCallFollowsTheMoveOfItsTarget(t *testing.T) {
@@ -66,52 +83,97 @@ func TestCallFollowsTheMoveOfItsTarget(t *testing.T) {
 		{"from a later one", 1100, 1148, -800, -848},
 		{"to nowhere known", 100, 100, 5000, 5000},
 	} {
-		if got := try(p, Code, c.old, c.new, call(c.distance)); !bytes.Equal(got, call(c.want)) {
+		if got := trial(p, X86, c.old, c.new, call(c.distance)); !bytes.Equal(got, call(c.want)) {
 			t.Errorf("%s: got % x, want % x", c.name, got, call(c.want))
 		}
 	}
 }
 
-func TestLessonsCountFromTheNextBlock(t *testing.T) {
+func TestLessonsCountAtOnceAndForNeighbours(t *testing.T) {
 	p := New(nil)
-	b := call(5000)
-	learned := call(5016)
-	try(p, Code, 100, 100, b)
-	p.Commit(learned)
-	if got := try(p, Code, 100, 100, b); !bytes.Equal(got, b) {
-		t.Errorf("within the block: got % x", got)
+	b, learned := call(5000), call(5016)
+	teach(p, X86, 100, 100, b, learned)
+	if got := trial(p, X86, 100, 100, b); !bytes.Equal(got, learned) {
+		t.Errorf("got % x, want % x", got, learned)
 	}
-	p.EndBlock()
-	if got := try(p, Code, 100, 100, b); !bytes.Equal(got, learned) {
-		t.Errorf("in the next block: got % x, want % x", got, learned)
-	}
-	if got, want := try(p, Code, 108, 108, call(5000)), call(5016); !bytes.Equal(got, want) {
+	if got, want := trial(p, X86, 108, 108, call(5000)), call(5016); !bytes.Equal(got, want) {
 		t.Errorf("to a neighbour: got % x, want % x", got, want)
 	}
 	p.Reset(nil)
-	if got := try(p, Code, 100, 100, b); !bytes.Equal(got, b) {
+	if got := trial(p, X86, 100, 100, b); !bytes.Equal(got, b) {
 		t.Errorf("after Reset: got % x", got)
 	}
 }
 
+func TestMovesThatWereWrongAreNotTrusted(t *testing.T) {
+	p := New([]Move{{Old: 5000, New: 9000, Length: 1000}})
+	teach(p, X86, 100, 100, call(5000), call(5016))
+	teach(p, X86, 100, 100, call(5008), call(5024))
+	if got, want := trial(p, X86, 100, 100, call(5016)), call(5032); !bytes.Equal(got, want) {
+		t.Errorf("got % x, want % x", got, want)
+	}
+}
+
 func TestFieldsOfEachModeAreLearned(t *testing.T) {
-	le := binary.LittleEndian
-	for mode, c := range map[Mode]struct{ old, new, next, want []byte }{
-		Address: {le.AppendUint64(nil, 0x401000), le.AppendUint64(nil, 0x401040), le.AppendUint64(nil, 0x401008), le.AppendUint64(nil, 0x401048)},
-		Offset:  {le.AppendUint32(nil, 7000), le.AppendUint32(nil, 7004), le.AppendUint32(nil, 7010), le.AppendUint32(nil, 7014)},
-		Series:  {le.AppendUint32(nil, 10), le.AppendUint32(nil, 13), le.AppendUint32(nil, 1<<31), le.AppendUint32(nil, 1<<31+3)},
+	for name, c := range map[string]struct {
+		mode            Mode
+		old, new        []byte
+		next, wantsNext []byte
+	}{
+		"number": {Rows4, words(7000, 7000, 7000), words(7004, 7004, 7004), words(7010, 7020), words(7014, 7024)},
+		"column": {Rows8, words(10, 70, 10, 70, 10, 70), words(13, 74, 13, 74, 13, 74), words(500, 600), words(503, 604)},
+		"row": {Rows24, words(8, 0, 1, 2, 9, 0, 16, 0, 1, 2, 9, 0), words(12, 0, 1, 2, 7, 0, 20, 0, 1, 2, 7, 0),
+			words(24, 0, 1, 2, 9, 0), words(28, 0, 1, 2, 7, 0)},
 	} {
 		p := New(nil)
-		try(p, mode, 64, 64, c.old)
-		p.Commit(c.new)
-		p.EndBlock()
-		if got := try(p, mode, 72, 80, c.next); !bytes.Equal(got, c.want) {
-			t.Errorf("mode %d: got % x, want % x", mode, got, c.want)
+		teach(p, c.mode, 240, 0, c.old, c.new)
+		if got := guess(p, c.mode, 240+int64(len(c.old)), 800, c.next); !bytes.Equal(got, c.wantsNext) {
+			t.Errorf("%s: got % x, want % x", name, got, c.wantsNext)
 		}
 	}
-	p := New([]Move{{Old: 4096, New: 5000, Length: 100}})
-	if got, want := try(p, Relative, 64, 68, le.AppendUint32(nil, 4096-64)), le.AppendUint32(nil, 5000-68); !bytes.Equal(got, want) {
-		t.Errorf("mode %d: got % x, want % x", Relative, got, want)
+}
+
+func TestAddressesOfARM64FollowTheMoves(t *testing.T) {
+	const bl, adrp, add, ldr, beq = 0x94000000, 0x90000000, 0x91000000, 0xf9400000, 0x54000000
+	p := New([]Move{{Old: 0, New: 0, Length: 0x1000}, {Old: 0x5000, New: 0x6010, Length: 0x4000}})
+	for name, c := range map[string]struct{ old, want []byte }{
+		"bl":              {words(bl | 0x5000/4), words(bl | 0x6010/4)},
+		"b.eq":            {words(beq | 0x5000/4<<5), words(beq | 0x6010/4<<5)},
+		"adrp, add":       {words(adrp|1<<29|1<<5|3, add|0x123<<10|3<<5|3), words(adrp|2<<29|1<<5|3, add|0x133<<10|3<<5|3)},
+		"adrp, ldr":       {words(adrp|1<<29|1<<5|3, ldr|0x10<<10|3<<5|1), words(adrp|2<<29|1<<5|3, ldr|0x12<<10|3<<5|1)},
+		"another address": {words(adrp|1<<29|1<<5|3, add|0x123<<10|4<<5|4), words(adrp|2<<29|1<<5|3, add|0x123<<10|4<<5|4)},
+	} {
+		if got := trial(p, ARM64, 0, 0, c.old); !bytes.Equal(got, c.want) {
+			t.Errorf("%s: got % x, want % x", name, got, c.want)
+		}
+	}
+}
+
+func TestFrameFollowsItsFunction(t *testing.T) {
+	// A common record, and two about functions at 0x1000 and 0x1100 of 0x100 bytes.
+	frames := func(at, first, second, end uint32) []byte {
+		return words(
+			12, 0, 0x01020304, 0x05060708,
+			16, 20, first-at-24, second-first, 0,
+			16, 40, second-at-44, end-second, 0)
+	}
+	p := New([]Move{{Old: 0x1000, New: 0x1000, Length: 0x80}, {Old: 0x1080, New: 0x10a0, Length: 0x180}})
+	got := guess(p, Frames, 0x4000, 0x5000, frames(0x4000, 0x1000, 0x1100, 0x1200))
+	if want := frames(0x5000, 0x1000, 0x1120, 0x1220); !bytes.Equal(got, want) {
+		t.Errorf("got % x, want % x", got, want)
+	}
+}
+
+func TestFunctionOfGoIsAColumnEach(t *testing.T) {
+	record := func(by uint32) []byte {
+		return words(100+by, 200+2*by, 8, 0, 300+by, 400+by, 500+by, 1, 600+by, 7, 1<<24, 700+by, 800+by, 0)
+	}
+	p := New(nil)
+	for range 3 {
+		teach(p, GoFuncs, 0, 0, record(0), record(16))
+	}
+	if got, want := guess(p, GoFuncs, 56, 56, record(1)), record(17); !bytes.Equal(got[:4], want[:4]) || !bytes.Equal(got[16:28], want[16:28]) {
+		t.Errorf("got % x, want % x", got, want)
 	}
 }
 
@@ -119,88 +181,11 @@ func TestFieldThatAPieceCutsGoesOnInTheNext(t *testing.T) {
 	p := New([]Move{{Old: 1000, New: 1300, Length: 1000}})
 	b, want := call(1000), call(1300)
 	out := make([]byte, 3)
-	p.Try(Code, 100, 100, b, out)
-	p.Commit(out)
-	rest := try(p, Raw, 103, 103, b[3:])
-	if got := append(out, rest...); !bytes.Equal(got, want) {
+	p.Decode(X86, 100, 100, b, make([]byte, 3), out)
+	if got := append(out, trial(p, Raw, 103, 103, b[3:])...); !bytes.Equal(got, want) {
 		t.Errorf("got % x, want % x", got, want)
 	}
-	if got := try(p, Raw, 103, 104, b[3:]); !bytes.Equal(got, b[3:]) {
+	if got := trial(p, Raw, 103, 104, b[3:]); !bytes.Equal(got, b[3:]) {
 		t.Errorf("elsewhere: got % x, want what is there", got)
 	}
-}
-
-// session predicts random pieces and returns the digest of all guesses; with attempts,
-// other modes are tried before each.
-func session(seed uint64, attempts bool) [32]byte {
-	r := rand.New(rand.NewPCG(seed, 1))
-	var moves []Move
-	for range 50 {
-		moves = append(moves, Move{int64(r.IntN(1 << 16)), int64(r.IntN(1 << 16)), int64(1 + r.IntN(3000))})
-	}
-	SortMoves(moves)
-	p := New(moves)
-	h := sha256.New()
-	for range 2000 {
-		b := make([]byte, 1+r.IntN(BlockSize+Overhang))
-		for i := range b {
-			b[i] = byte(r.Uint32())
-			switch {
-			case r.IntN(8) == 0:
-				b[i] = 0xe8
-			case i%4 == 3 && r.IntN(2) == 0:
-				b[i] = 0
-			}
-		}
-		out := make([]byte, min(len(b), 1+r.IntN(BlockSize)))
-		old, new := int64(r.IntN(1<<16)), int64(r.IntN(1<<16))
-		if attempts {
-			for m := range Mode(Modes) {
-				p.Try(m, old+1, new, b, make([]byte, len(out)))
-			}
-		}
-		p.Try(Mode(r.IntN(Modes)), old, new, b, out)
-		h.Write(out)
-		for i := range out {
-			out[i] += byte(r.IntN(3) / 2)
-		}
-		p.Commit(out)
-		if r.IntN(3) == 0 {
-			p.EndBlock()
-		}
-	}
-	return [32]byte(h.Sum(nil))
-}
-
-// A generator tries every mode and a decoder only the chosen one.
-func TestTryLeavesNothingBehind(t *testing.T) {
-	for seed := range uint64(20) {
-		if session(seed, true) != session(seed, false) {
-			t.Errorf("seed %d: trying other modes changes the guess", seed)
-		}
-	}
-}
-
-// The guesses are a part of the format: if this fails, so do all containers.
-func TestGoldenGuesses(t *testing.T) {
-	const want = "89cd71e58c2a8cbd47092b75c52438bf80a37285110e5e2b2a35da59f175894c"
-	if got := hex.EncodeToString(func() []byte { d := session(7, false); return d[:] }()); got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
-func FuzzTry(f *testing.F) {
-	f.Add([]byte{0xe8, 1, 2, 3, 4, 0x48, 0x8b, 0x05, 1, 2, 3, 4, 0, 0, 0, 0}, int64(5), int64(9), int64(3), int64(100), uint8(3))
-	f.Fuzz(func(t *testing.T, b []byte, old, new, at, length int64, cut uint8) {
-		limit := int64(1) << 36
-		old, new, at, length = old&(limit-1), new&(limit-1), at&(limit-1), length&(limit-1)
-		p := New([]Move{{at, new, length}, {at + 5, old, length / 2}})
-		for m := range Mode(Modes) {
-			out := make([]byte, max(0, min(len(b)-int(cut)%(Overhang+1), BlockSize)))
-			p.Try(m, old, new, b, out)
-			p.Commit(out)
-			p.EndBlock()
-			old, new = old+int64(len(out)), new+int64(len(out))
-		}
-	})
 }
