@@ -125,3 +125,16 @@ func (s *Site) nextRenewal(set *publisher.Set) time.Time {
 	}
 	return next
 }
+
+// Check returns the warnings about roles, as an error if there are any. It needs no key
+// and changes nothing: it is for a timer that watches the one that renews.
+func (s *Site) Check() error {
+	set, err := s.metadata()
+	if err != nil {
+		return err
+	}
+	if list := s.warnings(set); len(list) > 0 {
+		return fmt.Errorf("check: %s", strings.Join(list, "; "))
+	}
+	return nil
+}

@@ -198,7 +198,18 @@ func set[T any](field *T, value *T) {
 	}
 }
 
-// warnings tells of roles that have expired or soon will, and that only people can renew.
+// manyReleases is how many releases a channel may list before it is time to retire some.
+const manyReleases = 500
+
+// roughly is a duration for people.
+func roughly(d time.Duration) string {
+	if d < 3*day {
+		return fmt.Sprintf("%d hours", int(d/time.Hour))
+	}
+	return fmt.Sprintf("%d days", int(d/day))
+}
+
+// warnings tells of roles that have expired or soon will, and of long lists.
 func (s *Site) warnings(set *publisher.Set) []string {
 	margins := map[string]time.Duration{publisher.RoleRoot: 90 * day, publisher.RoleTargets: 45 * day}
 	var list []string
@@ -207,12 +218,21 @@ func (s *Site) warnings(set *publisher.Set) []string {
 		if strings.HasPrefix(r.Name, "os-") {
 			margin, ok = 20*day, true
 		}
+		if publisher.IsOnline(r.Name) {
+			// renew signs these at half their life: it does not run, or fails.
+			margin, ok = s.settings.Lifetimes.of(r.Name)/2, true
+		}
 		left := r.Expires.Sub(s.opt.Now())
 		switch {
 		case left <= 0:
 			list = append(list, fmt.Sprintf("role %s expired on %s: hosts install nothing that needs it", r.Name, r.Expires.Format(time.DateOnly)))
 		case ok && left < min(margin, s.settings.Lifetimes.of(r.Name)/2):
-			list = append(list, fmt.Sprintf("role %s expires on %s, in %d days", r.Name, r.Expires.Format(time.DateOnly), int(left/day)))
+			list = append(list, fmt.Sprintf("role %s expires on %s, in %s", r.Name, r.Expires.Format(time.DateTime), roughly(left)))
+		}
+	}
+	for _, channel := range set.Channels() {
+		if targets, err := set.Targets(publisher.OSRole(channel)); err == nil && len(targets) > manyReleases {
+			list = append(list, fmt.Sprintf("channel %s lists %d releases, and every host reads the whole list: retire old ones with gc --keep", channel, len(targets)))
 		}
 	}
 	return list

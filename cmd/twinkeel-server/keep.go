@@ -12,6 +12,7 @@ import (
 func newRenewCommand(t *terminal) *cobra.Command {
 	var in server.RenewOptions
 	var propose string
+	var check bool
 	cmd := &cobra.Command{
 		Use:   "renew DIR",
 		Short: "Sign timestamp, snapshot and directives anew, before they expire",
@@ -19,7 +20,12 @@ func newRenewCommand(t *terminal) *cobra.Command {
 It needs no passphrase: run it every hour, from a timer. It warns when roles of people
 come close to their end; --role renews those, with their keys.
 
+--check signs nothing and needs no key: it fails if an online role has lived more than half
+its life, so that the renewal has stopped, or if a role of people ends soon. Run it from
+another timer, or from monitoring.
+
   twinkeel-server renew site
+  twinkeel-server renew site --check
   twinkeel-server renew site --role targets --role os-stable
   twinkeel-server renew site --all --skip 1000        after a restore from an old backup` + exitStatus,
 		Args: cobra.ExactArgs(1),
@@ -27,6 +33,13 @@ come close to their end; --role renews those, with their keys.
 			in.Propose = propose != ""
 			if in.Propose && len(in.Roles) == 0 {
 				return usagef("--propose needs --role")
+			}
+			if check {
+				site, err := server.OpenReadOnly(args[0], t.options())
+				if err != nil {
+					return err
+				}
+				return site.Check()
 			}
 			site, err := t.open(args[0])
 			if err != nil {
@@ -53,6 +66,7 @@ come close to their end; --role renews those, with their keys.
 	f.StringArrayVar(&in.Roles, "role", nil, "role of people to renew as well: targets, os-CHANNEL (repeatable)")
 	f.BoolVar(&in.All, "all", false, "all online roles, due or not")
 	f.Int64Var(&in.Skip, "skip", 0, "raise version numbers by this many, after a restore")
+	f.BoolVar(&check, "check", false, "only look, and fail if something has to be renewed")
 	f.StringVar(&propose, "propose", "", "write a proposal of the roles to this file")
 	return cmd
 }

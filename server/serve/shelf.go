@@ -26,7 +26,7 @@ type shelf struct {
 	root *os.Root
 	log  *slog.Logger
 
-	expiry, version, releases *prometheus.Desc
+	expiry, version, releases, signed, logSize *prometheus.Desc
 
 	mu    sync.Mutex
 	known map[string]*document // by path; versioned files never change
@@ -37,8 +37,10 @@ type document struct {
 	Signed struct {
 		Version int64
 		Expires time.Time
-		Meta    map[string]struct{ Version int64 }
-		Targets map[string]json.RawMessage
+		// SignedAt stands in the timestamp only.
+		SignedAt time.Time
+		Meta     map[string]struct{ Version int64 }
+		Targets  map[string]json.RawMessage
 	}
 	targets int
 }
@@ -49,6 +51,8 @@ func newShelf(root *os.Root, log *slog.Logger) *shelf {
 		expiry:   prometheus.NewDesc("twinkeel_metadata_expiry_timestamp_seconds", "When the metadata of a role expires, as Unix time.", []string{"role"}, nil),
 		version:  prometheus.NewDesc("twinkeel_metadata_version", "Version of the metadata of a role.", []string{"role"}, nil),
 		releases: prometheus.NewDesc("twinkeel_releases", "Releases that a channel offers.", []string{"channel"}, nil),
+		signed:   prometheus.NewDesc("twinkeel_timestamp_signed_timestamp_seconds", "When the timestamp was signed, as Unix time. It is overdue once more than half of the time to its expiry is over.", nil, nil),
+		logSize:  prometheus.NewDesc("twinkeel_log_entries", "Entries of the release log.", nil, nil),
 	}
 }
 
@@ -57,10 +61,15 @@ func (s *shelf) Describe(ch chan<- *prometheus.Desc) {
 	ch <- s.expiry
 	ch <- s.version
 	ch <- s.releases
+	ch <- s.signed
+	ch <- s.logSize
 }
 
 // Collect implements prometheus.Collector. A role that cannot be read is missing.
 func (s *shelf) Collect(ch chan<- prometheus.Metric) {
+	if size, ok := s.logEntries(); ok {
+		ch <- prometheus.MustNewConstMetric(s.logSize, prometheus.GaugeValue, float64(size))
+	}
 	roles, err := s.roles()
 	if err != nil {
 		s.log.Warn("metadata cannot be read", "error", err)
@@ -68,10 +77,29 @@ func (s *shelf) Collect(ch chan<- prometheus.Metric) {
 	for role, d := range roles {
 		ch <- prometheus.MustNewConstMetric(s.expiry, prometheus.GaugeValue, float64(d.Signed.Expires.Unix()), role)
 		ch <- prometheus.MustNewConstMetric(s.version, prometheus.GaugeValue, float64(d.Signed.Version), role)
+		if at := d.Signed.SignedAt; role == "timestamp" && !at.IsZero() {
+			ch <- prometheus.MustNewConstMetric(s.signed, prometheus.GaugeValue, float64(at.Unix()))
+		}
 		if channel, ok := strings.CutPrefix(role, "os-"); ok {
 			ch <- prometheus.MustNewConstMetric(s.releases, prometheus.GaugeValue, float64(d.targets), channel)
 		}
 	}
+}
+
+// logEntries reads the size out of the log's checkpoint; ok is false without a log.
+func (s *shelf) logEntries() (size int64, ok bool) {
+	f, _, err := openRegular(s.root, "log/checkpoint")
+	if err != nil {
+		return 0, false
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	lines := strings.SplitN(string(b), "\n", 3)
+	if err != nil || len(lines) < 3 {
+		return 0, false
+	}
+	size, err = strconv.ParseInt(lines[1], 10, 64)
+	return size, err == nil
 }
 
 // roles reads the current metadata of every role, from the timestamp on.
