@@ -39,8 +39,8 @@ const FetcherSpawn = "spawn"
 
 // Boot is [boot].
 type Boot struct {
-	Loader string   // name of a boot loader backend, or "auto"
-	Path   string   // partition, file or directory where that backend keeps its record; "" for its usual place
+	Loader string   // "grub", "systemd-boot", "simulated", or "auto" to go by what is there
+	Path   string   // partition, file or directory where it keeps its record; "" for its usual place
 	Tries  uint8    // trial boots of a new release
 	Reboot []string // command that asks for a reboot
 }
