@@ -181,7 +181,11 @@ type target struct {
 	now  *map[string][]byte
 }
 
-func newTarget(t *testing.T) *target {
+func newTarget(t *testing.T) *target { return newTargetWith(t, 0, nil) }
+
+// newTargetWith makes release 1 with an epoch and lets change alter the directive for
+// release 2, which has epoch 0.
+func newTargetWith(t *testing.T, epoch uint64, change func(*release.Directive)) *target {
 	t.Helper()
 	const size = 1 << 20
 	image := sim.Image(size, 1)
@@ -193,7 +197,7 @@ func newTarget(t *testing.T) *target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, err := p.Release(sim.Spec{Version: "1", Images: map[string][]byte{"root": image}})
+	first, err := p.Release(sim.Spec{Version: "1", Epoch: epoch, Images: map[string][]byte{"root": image}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +209,7 @@ func newTarget(t *testing.T) *target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Direct(second, nil); err != nil {
+	if err := p.Direct(second, change); err != nil {
 		t.Fatal(err)
 	}
 	files := p.Files()
@@ -405,6 +409,42 @@ func TestACapturedFetcherCausesNothingButDelay(t *testing.T) {
 			*tg.now = honest
 			if err := tg.update(t); err != nil {
 				t.Errorf("with an honest fetcher: %v", err)
+			}
+		})
+	}
+}
+
+// TestADirectiveCannotLeadAstray: who holds the fleet's key chooses among what the
+// channel's key signed, within what the host has seen.
+func TestADirectiveCannotLeadAstray(t *testing.T) {
+	version := func(s string) release.Version {
+		v, err := release.ParseVersion(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for name, c := range map[string]struct {
+		epoch  uint64
+		change func(*release.Directive)
+	}{
+		"an unsigned release":                 {0, func(d *release.Directive) { d.Version = version("9") }},
+		"another channel's directive":         {0, func(d *release.Directive) { d.Channel = "other" }},
+		"a release below the epoch":           {5, nil},
+		"a release below the epoch, comeDown": {5, func(d *release.Directive) { d.ComeDown = true }},
+		"an older release":                    {0, func(d *release.Directive) { d.Version = version("0.9"); d.ComeDown = true }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tg := newTargetWith(t, c.epoch, c.change)
+			for range 2 {
+				err := tg.update(t)
+				t.Log(err)
+				if err == nil {
+					t.Fatal("the update succeeded")
+				}
+			}
+			if got, err := os.ReadFile(tg.slot); err != nil || !bytes.Equal(got, make([]byte, len(got))) {
+				t.Errorf("the other slot was written: %v", err)
 			}
 		})
 	}
