@@ -101,6 +101,9 @@ func (s *Site) collect(set *publisher.Set, in PromoteOptions, manifests map[stri
 		if found {
 			return fmt.Errorf("promote: channel %s has another release %s for %s", in.To, in.Version, l.Compatible)
 		}
+		if err := checkRetired(set, in.To, l.Compatible, in.Version); err != nil {
+			return fmt.Errorf("promote: %w", err)
+		}
 		if manifests[l.Compatible], err = s.content(l.Target); err != nil {
 			return err
 		}

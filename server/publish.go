@@ -231,6 +231,9 @@ func (p *publication) checkVersion() error {
 	if w, ok := withdrawn[name]; ok {
 		return fmt.Errorf("release %s was withdrawn (%s): a version is used once, take a higher one", p.in.Version, w.Reason)
 	}
+	if err := checkRetired(p.set, p.in.Channel, p.in.Compatible, p.in.Version); err != nil {
+		return err
+	}
 	for _, l := range p.list {
 		if l.Compatible != p.in.Compatible || l.Version.Compare(p.in.Version) != 0 {
 			continue

@@ -149,44 +149,6 @@ func (t *terminal) verified(r *server.VerifyResult) error {
 	})
 }
 
-func newGCCommand(t *terminal) *cobra.Command {
-	var in server.GCOptions
-	cmd := &cobra.Command{
-		Use:   "gc DIR [--dry-run]",
-		Short: "Remove what nothing has referred to for 30 days",
-		Long: `Gc removes files that nothing has referred to for 30 days, counted from the first gc that
-saw them so. It never removes a root, and removes nothing at all while the repository is
-damaged.
-
-  twinkeel-server gc site --dry-run` + exitStatus,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			r, err := site.GC(cmd.Context(), in)
-			if err != nil {
-				return err
-			}
-			return t.answer(r, func() {
-				for _, path := range r.Removed {
-					t.say("removed %s", path)
-				}
-				verb := "removed"
-				if r.DryRun {
-					verb = "would remove"
-				}
-				t.say("%s %d files, %s; %d files wait", verb, len(r.Removed), size(r.Bytes), len(r.Waiting))
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "only say what would be removed")
-	cmd.Flags().BoolVar(&in.Quick, "quick", false, "compare only the sizes of payloads, before removing")
-	return cmd
-}
-
 func newExportCommand(t *terminal) *cobra.Command {
 	in := server.ExportOptions{Life: server.DefaultBundleLife}
 	cmd := &cobra.Command{

@@ -280,3 +280,29 @@ func hexDigest(b []byte) string {
 	d := sha256.Sum256(b)
 	return hex.EncodeToString(d[:])
 }
+
+// retiredField is the field of a role's signed part that tells, by machine, the highest
+// version that was taken off the list because nobody needs it there.
+const retiredField = "x-twinkeel-retired"
+
+// Retired returns, by machine, the highest version that a role has retired.
+func (s *Set) Retired(role string) (map[string]string, error) {
+	doc, err := s.role(role)
+	if err != nil {
+		return nil, err
+	}
+	list := map[string]string{}
+	if err := rest(doc.Signed.UnrecognizedFields, retiredField, &list); err != nil {
+		return nil, fmt.Errorf("role %s: %w", role, err)
+	}
+	return list, nil
+}
+
+// SetRetired records that. The role has to be signed again.
+func (s *Set) SetRetired(role string, versions map[string]string) error {
+	doc, err := s.edit(role)
+	if err != nil {
+		return err
+	}
+	return setRest(&doc.Signed.UnrecognizedFields, retiredField, versions)
+}
