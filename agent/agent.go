@@ -67,6 +67,7 @@ type Agent struct {
 	op      sync.Mutex         // held by whatever may change something
 	owner   bool               // holds the state directory's lock for good
 	ready   bool               // state was recovered in this process
+	settled bool               // what the boot record says is durable, as far as this process knows
 	net     Net                // the server, or a bundle while one is used
 	verdict Verdict            // of the trial in this boot
 	judged  health.Verdict     // its reasons and evidence
@@ -184,6 +185,9 @@ func (a *Agent) advance(ctx context.Context) (Step, Transaction, error) {
 		if err != nil {
 			return StepWait, t, err
 		}
+		if err := a.settle(ctx, m, &t); err != nil {
+			return StepWait, t, err
+		}
 		if t.Phase != asked {
 			// Asked anew for staged: hosts look once more right before they arm.
 			if permit, err = a.permit(ctx, m, &t); err != nil {
@@ -223,6 +227,20 @@ func (a *Agent) prepare(ctx context.Context, m machine) error {
 		return err
 	}
 	a.ready = true
+	return nil
+}
+
+// settle makes sure, once in a process, that the boot record is what it seems to be. A
+// process before this one may have been killed between writing and flushing it; to go on
+// from there would be to build on what a power cut takes back.
+func (a *Agent) settle(ctx context.Context, m machine, t *Transaction) error {
+	if a.settled || t.Phase == Idle || m.record.Check() != nil {
+		return nil
+	}
+	if err := a.store(ctx, m.record); err != nil {
+		return err
+	}
+	a.settled = true
 	return nil
 }
 

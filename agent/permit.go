@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/twinkeel/twinkeel/release"
 )
@@ -13,7 +14,7 @@ func (a *Agent) permit(ctx context.Context, m machine, t *Transaction) (Permit, 
 	if t.Phase != Staging && t.Phase != Staged {
 		return PermitYes, nil
 	}
-	early := a.o.Clock.Now().Before(t.RetryAt)
+	early := tooEarly(t.RetryAt, a.o.Clock.Now())
 	if t.Kind == KindRollback {
 		if early {
 			return PermitWait, nil
@@ -50,6 +51,12 @@ func (a *Agent) permit(ctx context.Context, m machine, t *Transaction) (Permit, 
 		return PermitWait, nil
 	}
 	return PermitYes, nil
+}
+
+// tooEarly reports whether a lost trial still has to wait. A time that lies further ahead
+// than any wait was noted while the clock was wrong, and holds nothing up.
+func tooEarly(retry, now time.Time) bool {
+	return now.Before(retry) && retry.Sub(now) <= lostWaits[len(lostWaits)-1]
 }
 
 // permitOffline is for a release that came in a bundle: no server is asked again, and

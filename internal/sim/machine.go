@@ -192,7 +192,7 @@ func (m *Machine) SpoilRecord(copy, at int) {
 // start powers the machine on, as often as it takes until a system with an agent is up.
 func (m *Machine) start() End {
 	starts := 0
-	for range int(m.Options.Tries) + 1 {
+	for starts <= int(m.Options.Tries) {
 		m.Starts++
 		m.up, m.runs = false, nil
 		var b bootloader.Boot
@@ -209,17 +209,19 @@ func (m *Machine) start() End {
 		switch {
 		case end != Returned:
 			return end
-		case err != nil && failing && m.failAt == 0:
+		case failing && m.failAt == 0:
 			// A machine that cannot read its boot record stays off until it can.
 			return PowerCut
 		case err != nil:
 			m.alwaysBoots(0, err)
 			return PowerCut
 		}
-		if m.enter(b) {
+		switch came, cut := m.enter(b); {
+		case came:
 			return Returned
+		case !cut:
+			starts++
 		}
-		starts++
 	}
 	m.alwaysBoots(starts, nil)
 	return PowerCut
@@ -231,11 +233,12 @@ func (m *Machine) loadable(slot partitions.Slot) bool {
 	return r == nil || r.Behaviour != Unloadable
 }
 
-// enter boots a slot that the loader picked; false means that the machine resets.
-func (m *Machine) enter(b bootloader.Boot) bool {
+// enter boots a slot that the loader picked. If no agent came up the machine resets, by
+// itself or because the power was cut.
+func (m *Machine) enter(b bootloader.Boot) (came, cut bool) {
 	r := m.Holds(b.Slot)
 	if r == nil {
-		return false
+		return false, false
 	}
 	trial := !m.loader.peek().Slots[b.Slot].Successful
 	if trial {
@@ -248,19 +251,19 @@ func (m *Machine) enter(b bootloader.Boot) bool {
 	switch {
 	case m.Interrupt != nil && m.Interrupt(r, trial):
 		m.note("power cut in slot %s", b.Slot)
-		return false
+		return false, true
 	case r.Behaviour == Unbootable:
-		return false
+		return false, false
 	case r.Behaviour == Mute:
 		m.Pass(DeadMan)
-		return false
+		return false, false
 	}
 	m.boot, m.runs, m.up, m.since, m.passed = b, r, true, m.age, false
 	m.Boots++
 	if m.Entered != nil {
 		m.Entered(r)
 	}
-	return true
+	return true, false
 }
 
 // Record returns the boot record as a reader sees it.

@@ -73,7 +73,7 @@ func newRepository(n int) (*Repository, error) {
 	}
 	blocks := 2 + rng.IntN(4)
 	if n%6 == 5 {
-		blocks = 280 // more than two segments
+		blocks = 130 // two segments
 	}
 	images := map[string][]byte{"root": sim.Image(blocks*release.BlockSize, uint64(n))}
 	if n%4 == 3 {

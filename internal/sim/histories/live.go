@@ -47,8 +47,9 @@ type life struct {
 	m      *sim.Machine
 	stage  int
 	counts Counts
-	seen   map[*sim.Release]bool
-	doomed bool
+	// offered and seen are the releases that the server wanted here and that came up.
+	offered, seen map[*sim.Release]bool
+	doomed        bool
 	// restarts of the daemon in this boot, which is a trial.
 	restarts int
 }
@@ -89,7 +90,7 @@ func (s *Shelf) live(h *History, rng *rand.Rand, trace bool) (*Outcome, error) {
 		l.end()
 	}
 	l.counts.Histories, l.counts.Boots, l.counts.Starts = 1, l.m.Boots, l.m.Starts
-	l.counts.Effects, l.counts.Calls, l.counts.Releases = l.m.Effects(), l.m.Calls(), len(l.seen)
+	l.counts.Effects, l.counts.Calls, l.counts.Releases = l.m.Effects(), l.m.Calls(), len(l.offered)
 	out.Counts, out.Broken, out.Trace = l.counts, l.broken(), l.m.Trace()
 	return out, nil
 }
@@ -108,7 +109,7 @@ func begin(h *History, repo *Repository, verdicts *signing.Verdicts, quiet bool)
 	}
 	m.Releases, m.MetadataVersions = repo.Releases, repo.versions
 	m.Options.Verdicts = verdicts
-	l := &life{h: h, repo: repo, m: m, seen: map[*sim.Release]bool{}}
+	l := &life{h: h, repo: repo, m: m, offered: map[*sim.Release]bool{repo.Factory: true}, seen: map[*sim.Release]bool{}}
 	m.Net.Serve(repo.Stages[0].Files)
 	m.Interrupt = func(*sim.Release, bool) bool {
 		doomed := l.doomed
@@ -131,7 +132,7 @@ func begin(h *History, repo *Repository, verdicts *signing.Verdicts, quiet bool)
 }
 
 func (l *life) enough() bool {
-	return l.m.Boots >= MinBoots && l.counts.Cuts >= MinCuts && l.stage >= MinReleases && len(l.seen) >= MinReleases
+	return l.m.Starts >= MinBoots && l.counts.Cuts >= MinCuts && len(l.offered) >= MinReleases
 }
 
 // lied are the laws that hold although flushes were lied about.
@@ -277,6 +278,7 @@ func (l *life) prepare(t Turn) *agent.Request {
 func (l *life) serve(stage int) {
 	l.stage = stage
 	s := l.repo.Stages[stage]
+	l.offered[s.Wants] = true
 	l.m.Net.Serve(s.Files)
 	if s.Down {
 		l.m.Lower(s.Wants.Manifest.Version)
