@@ -73,9 +73,11 @@ func (c *Comparison) AddMap(base *Map) {
 func (c *Comparison) set(hash []byte, from int32) {
 	at := sort.Search(len(c.order), func(i int) bool { return bytes.Compare(c.m.id(int(c.order[i])), hash[:idSize]) >= 0 })
 	for ; at < len(c.order) && c.m.Is(int(c.order[at]), hash); at++ {
-		if b := c.order[at]; c.from[b] == Lacking {
-			c.from[b] = from
+		// Blocks alike are found together: an image of holes must not cost their square.
+		if b := c.order[at]; c.from[b] != Lacking {
+			return
 		}
+		c.from[c.order[at]] = from
 	}
 }
 
