@@ -33,7 +33,7 @@ func testLog(t *testing.T) *slog.Logger {
 }
 
 // short are time-outs that make a hostile server's delays bearable.
-var short = fetcher.Timeouts{Connect: time.Second, Header: 500 * time.Millisecond, Window: 500 * time.Millisecond, Silence: 8 * time.Second}
+var short = fetcher.Timeouts{Connect: 10 * time.Second, Header: time.Second, Window: time.Second, Silence: 8 * time.Second}
 
 // dial returns a client of a child that runs in this process.
 func dial(t *testing.T, o fetcher.Options) *fetcher.Client {
