@@ -51,10 +51,11 @@ func (p *Predictor) move(key int64, hint *int) (Move, bool) {
 // place is what is known of where an offset of the base went.
 type place struct {
 	key, shift int64
-	move, near int64
-	judge      bool // whether move and near say different things
-	none       bool // whether nothing is known
-	own        bool // whether it is in the move that refers to it
+	move       int64 // what the move says that it lies in,
+	known      int64 // and what was learned of it, or near it
+	judge      bool  // whether they say different things
+	none       bool  // whether neither says anything
+	own        bool  // whether it is in the move that refers to it
 }
 
 // find returns where the offset key of the base went, as seen from the offset from.
@@ -64,16 +65,12 @@ func (p *Predictor) find(from, key int64) place {
 		l.shift, l.own = m.New-m.Old, true
 		return l
 	}
-	if s, ok := p.shifts.exact(codes, key); ok {
-		l.shift = s
-		return l
-	}
 	m, moved := p.move(key, &p.there)
-	near, learned := p.shifts.near(codes, key)
-	l.move, l.near = m.New-m.Old, near
-	l.judge = moved && learned && l.move != near
+	known, learned := p.shifts.find(codes, key)
+	l.move, l.known = m.New-m.Old, known
+	l.judge = moved && learned && l.move != known
 	l.none = !moved && !learned
-	l.shift = near
+	l.shift = known
 	if moved && (!learned || p.shifts.trusted(key)) {
 		l.shift = l.move
 	}
@@ -82,7 +79,7 @@ func (p *Predictor) find(from, key int64) place {
 
 // found notes where the place went.
 func (p *Predictor) found(l place, shift int64) {
-	if l.judge && (l.move == shift || l.near == shift) {
+	if l.judge && (l.move == shift || l.known == shift) {
 		p.shifts.trust(l.key, l.move == shift)
 	}
 	if !l.own || l.shift != shift {

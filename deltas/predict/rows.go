@@ -87,9 +87,11 @@ func (p *Predictor) way(w int, k *column, v uint32, here, context uint64) int32 
 	case wayLast:
 		return k.last
 	case wayNumber:
-		return int32(p.shifts.find(here, int64(v)))
+		by, _ := p.shifts.find(here, int64(v))
+		return int32(by)
 	case wayContext:
-		return int32(p.shifts.find(context, int64(v)))
+		by, _ := p.shifts.find(context, int64(v))
+		return int32(by)
 	}
 	return 0
 }

@@ -88,15 +88,9 @@ func (s *shifts) learn(space uint64, key, by int64) {
 	}
 }
 
-// exact returns the shift of the key itself, if it is known.
-func (s *shifts) exact(space uint64, key int64) (int64, bool) {
-	e, tag := s.entry(0, space, key)
-	return int64(e.by), e.tag == tag
-}
-
-// near returns the shift of the nearest that is known.
-func (s *shifts) near(space uint64, key int64) (int64, bool) {
-	for level := 1; level < nearLevels; level++ {
+// find returns the shift of the key, or of the nearest that is known, and whether any is.
+func (s *shifts) find(space uint64, key int64) (int64, bool) {
+	for level := range nearLevels {
 		if e, tag := s.entry(level, space, key); e.tag == tag {
 			return int64(e.by), true
 		}
@@ -104,25 +98,16 @@ func (s *shifts) near(space uint64, key int64) (int64, bool) {
 	return 0, false
 }
 
-// find returns the shift of the key, or of the nearest that is known, or 0.
-func (s *shifts) find(space uint64, key int64) int64 {
-	if by, ok := s.exact(space, key); ok {
-		return by
-	}
-	by, _ := s.near(space, key)
-	return by
-}
-
 // maxTrust is how often in a row moves may be wrong, or right, and be remembered for it.
 const maxTrust = 4
 
-// trusted reports whether, around the key, moves say more than what is near.
+// trusted reports whether, around the key, moves say more than what was learned.
 func (s *shifts) trusted(key int64) bool {
 	e, tag := s.entry(trustLevel, codes, key)
 	return e.tag != tag || e.by >= 0
 }
 
-// trust notes whether moves were right, around the key, where what is near was not.
+// trust notes whether moves were right, around the key, where what was learned was not.
 func (s *shifts) trust(key int64, right bool) {
 	e, tag := s.entry(trustLevel, codes, key)
 	by := int32(0)
