@@ -29,6 +29,7 @@ check:
 # test takes a sample of the faults; the second run takes every one.
 test:
 	.ci/install test
+	.ci/install e2e
 	$(MAKE) --no-print-directory check
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m -run 'EveryFault' ./agent

@@ -175,7 +175,8 @@ func (k *kernels) Cmdline(slot partitions.Slot) (string, error) {
 const chunk = 1 << 20
 
 // Place implements Kernels. It writes over the former copy in place, so that a power cut
-// loses no clusters of the file system, and reads back what the disk holds.
+// loses no clusters of the file system, and reads back what the disk holds. The first
+// sector, without which it is no image, is written last.
 func (k *kernels) Place(ctx context.Context, slot partitions.Slot) error {
 	dev, err := k.source(slot)
 	if err != nil {
@@ -195,21 +196,38 @@ func (k *kernels) Place(ctx context.Context, slot partitions.Slot) error {
 		return err
 	}
 	defer f.Close()
-	write := func(p []byte, off int64) error {
-		_, err := f.WriteAt(p, off)
+	if err := writeSync(f, make([]byte, sector)); err != nil {
 		return err
 	}
-	if err := each(ctx, dev, img.size, write); err != nil {
+	err = each(ctx, dev, img.size, func(p []byte, off int64) error {
+		skip := max(sector-off, 0)
+		_, err := f.WriteAt(p[skip:], off+skip)
+		return err
+	})
+	if err := errors.Join(err, f.Truncate(img.size), f.Sync(), directory(k.dir).sync()); err != nil {
 		return err
 	}
-	if err := errors.Join(f.Truncate(img.size), f.Sync(), directory(k.dir).sync()); err != nil {
+	if err := writeSync(f, head[:sector]); err != nil {
 		return err
 	}
+	return same(ctx, f, dev, img.size)
+}
+
+// writeSync durably replaces the front of a file.
+func writeSync(f *os.File, p []byte) error {
+	if _, err := f.WriteAt(p, 0); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// same checks that the disk under f holds what dev does.
+func same(ctx context.Context, f *os.File, dev partitions.Device, size int64) error {
 	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
 		return err
 	}
 	back := make([]byte, chunk)
-	return each(ctx, dev, img.size, func(p []byte, off int64) error {
+	return each(ctx, dev, size, func(p []byte, off int64) error {
 		if _, err := f.ReadAt(back[:len(p)], off); err != nil {
 			return err
 		}

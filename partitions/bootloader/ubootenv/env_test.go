@@ -192,3 +192,25 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The vector was made by mkenvimage -r -s 128 -p 0.
+func TestTheGoldenVectorIsReadAndWritten(t *testing.T) {
+	want, err := os.ReadFile("testdata/redundant.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := Variables{"bootcmd": "run twinkeel", "twinkeel_b_tries": "3"}
+	if got, flags, err := Parse(want, true); err != nil || flags != 1 || !maps.Equal(got, v) {
+		t.Errorf("got %q, flags %d, %v", got, flags, err)
+	}
+	if got, err := v.Encode(128, true, 1); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("got %x, %v", got, err)
+	}
+	for i := range want { // one bit anywhere, but for the flags, which no checksum covers
+		bad := bytes.Clone(want)
+		bad[i] ^= 0x40
+		if _, _, err := Parse(bad, true); (err == nil) != (i == 4) {
+			t.Errorf("byte %d changed: %v", i, err)
+		}
+	}
+}
