@@ -28,6 +28,8 @@ var house = []room{
 	{"deltas", 2, shared, "the format that publisher and host agree on"},
 	{"deltas/decode", 3, shared, "the fetcher decodes; the publisher decodes to verify what it made"},
 	{"deltas/bsdiff40", 3, shared, "interchange with other tools, in nobody's way"},
+	{"internal/erofs", 0, shared, "how a file system lies on a disk, and nothing else"},
+	{"internal/ext4", 0, publisher, "the same, of another one"},
 	{"deltas/diff/suffix", 3, publisher, "sorting; knows bytes only"},
 	{"deltas/blocks", 3, shared, "what a host compares its blocks with"},
 	{"deltas/diff", 4, publisher, "a host never makes a delta"},
