@@ -26,6 +26,42 @@ type aligner struct {
 	start        int // of what is not yet matched, in new
 	from         int // where that would be in old, did the last match go on
 	displacement int // of old to new, of the last match
+
+	next found // what was searched for last
+}
+
+// found is the longest match of new[scan:] in old that the index knows of.
+type found struct {
+	scan, at, length int
+}
+
+// longest returns the longest match of new[scan:] in old.
+func (a *aligner) longest(scan int) (at, length int) {
+	f := a.search(scan)
+	at, length = f.at, f.length
+	// Suffixes that are not sorted begin a byte earlier than some that are.
+	if g := a.search(scan + 1); g.length >= length && g.at > 0 && a.old[g.at-1] == a.new[scan] {
+		at, length = g.at-1, g.length+1
+	}
+	return at, length
+}
+
+func (a *aligner) search(scan int) found {
+	if a.next.scan != scan {
+		a.next = found{scan: scan}
+		if scan < len(a.new) {
+			a.next.at, a.next.length = a.index.Find(a.new[scan:], maxFind)
+		}
+		if a.next.length == maxFind {
+			a.next.length += suffix.Common(a.old[a.next.at+maxFind:], a.new[scan+maxFind:])
+		}
+	}
+	return a.next
+}
+
+func align(index *suffix.Index, old, new []byte) []match {
+	a := aligner{index: index, old: old, new: new, next: found{scan: -1}}
+	return a.align()
 }
 
 func (a *aligner) align() []match {
@@ -40,10 +76,7 @@ func (a *aligner) align() []match {
 			if same = size >= goodRun; same {
 				break
 			}
-			at, size = a.index.Find(a.new[scan:], maxFind)
-			if size == maxFind {
-				size += suffix.Common(a.old[at+size:], a.new[scan+size:])
-			}
+			at, size = a.longest(scan)
 			for ; counted < scan+size; counted++ {
 				if a.goesOn(counted) {
 					score++

@@ -74,7 +74,10 @@ func (c *creator) payload(k *coder, e extent) ([]byte, error) {
 		at += in.Length
 	}
 	k.dictionary = k.dictionary[:0]
-	ranges := c.dictionary(e)
+	var ranges []deltas.Range
+	if !k.adaptive { // else what is like old bytes is DIFF
+		ranges = c.dictionary(e)
+	}
 	for _, r := range ranges {
 		n := len(k.dictionary)
 		k.dictionary = append(k.dictionary, make([]byte, r.Length)...)
@@ -166,7 +169,11 @@ func (k *coder) needSmall() (err error) {
 
 func (k *coder) needPlain() (err error) {
 	if k.plain == nil {
-		k.plain, err = newEncoder(zstd.SpeedBestCompression)
+		level := zstd.SpeedBestCompression
+		if k.adaptive { // which mostly is the smaller, and takes less memory
+			level = zstd.SpeedBetterCompression
+		}
+		k.plain, err = newEncoder(level)
 	}
 	return err
 }

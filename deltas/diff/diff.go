@@ -138,6 +138,9 @@ func newCreator(old, new *Source, o Options) (*creator, error) {
 		}
 	}
 	c.progress = &progress{report: o.Progress, total: c.old.size + 2*c.new.size}
+	if c.adaptive {
+		c.progress.total += c.new.size
+	}
 	c.nodes = make([]release.Digest, verity.Spans(c.new.size))
 	c.head.Target = deltas.Identity{Size: c.new.size, Salt: c.new.salt}
 	c.head.Padding = c.new.size - new.Size

@@ -7,19 +7,26 @@
 //  2. Match: the new image is read once, in chunks. A rolling hash finds old blocks at
 //     any byte offset of the new image; what it finds is compared byte for byte and grown
 //     in both directions. Runs of zero bytes become ZERO, matches COPY, the rest DATA.
-//  3. Align, for a small delta only: what is left of the new image is aligned with what is left of the old one,
-//     wherever most bytes are alike, by sorting the suffixes of the latter. In programs,
-//     which are found by their ELF headers, references are blanked for that. It becomes
-//     DIFF. It costs several times the CPU of the rest, on hosts too.
+//  3. Align, for a small delta only: what is left of the new image is aligned with what is
+//     left of the old one, wherever most bytes are alike, by sorting the suffixes of the
+//     latter. In an EROFS or ext4 image, first what is left of each file is aligned with
+//     what is left of the file it probably comes from: of the same path, of one that
+//     differs in numbers, or of content that is alike. Then all that is left is aligned
+//     with all that is left; of other images, that is everything. In programs, which are
+//     found by their ELF headers, references are blanked for that. It becomes DIFF. It
+//     costs several times the CPU of the rest, on hosts too.
 //  4. Cut: the image is cut into segments within the limits of package deltas.
 //  5. Code: each block of DIFF gets the mode that predicts it best. DATA is compressed,
 //     with the old bytes that stood between the same neighbours as a dictionary: a changed
-//     file mostly consists of them. For a small delta the adaptive coder is tried too, and the smaller result
-//     counts.
+//     file mostly consists of them. For a small delta they are DIFF already; there the
+//     adaptive coder is tried too, and the smaller result counts.
 //
 // Chunks and segments are worked on by several threads, but where they begin and end,
 // and what each becomes, depends on the two images alone: the output is the same with
 // any number of threads.
+//
+// Memory follows what changed: four bytes for each byte of a file that changed, of one
+// large file or several small ones at a time, and at most 450 MiB.
 //
 // Verify applies a container as a host does. A publisher signs nothing that it has not
 // verified. Hosts never link this package.

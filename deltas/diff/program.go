@@ -59,6 +59,11 @@ func (i image) areas(programs []int64) ([]area, error) {
 		}
 		list = append(list, l...)
 	}
+	return sorted(list), nil
+}
+
+// sorted sorts areas and drops those that lie over others.
+func sorted(list []area) []area {
 	slices.SortFunc(list, func(a, b area) int {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end), cmp.Compare(a.kind, b.kind))
 	})
@@ -67,7 +72,7 @@ func (i image) areas(programs []int64) ([]area, error) {
 		over := a.start < end
 		end = max(end, a.end)
 		return over
-	}), nil
+	})
 }
 
 // part reads n bytes at the offset at of a program, or nothing if they are not there.

@@ -12,6 +12,9 @@ func (b bitset) set(i int32)      { b[i>>6] |= 1 << (i & 63) }
 // leftmost reports whether i is of the smaller type and i-1 is not.
 func (b bitset) leftmost(i int32) bool { return i > 0 && b.get(i) && !b.get(i-1) }
 
+// letter is what a text is made of.
+type letter interface{ byte | uint16 | int32 }
+
 // Sort returns the offsets of the suffixes of text, of at most MaxSize bytes, in
 // ascending order of the suffixes.
 func Sort(text []byte) []int32 {
@@ -21,7 +24,7 @@ func Sort(text []byte) []int32 {
 }
 
 // sort fills sa, which is as long as text, whose letters are below letters.
-func sort[T byte | int32](text []T, sa []int32, letters int) {
+func sort[T letter](text []T, sa []int32, letters int) {
 	n := int32(len(text))
 	if n < 2 {
 		clear(sa)
@@ -55,7 +58,7 @@ func sort[T byte | int32](text []T, sa []int32, letters int) {
 
 // classify sets the types, and where in the order the suffixes of each first letter
 // begin: those of the larger type and behind them those of the smaller.
-func classify[T byte | int32](text []T, types bitset, larger, smaller []int32) {
+func classify[T letter](text []T, types bitset, larger, smaller []int32) {
 	n := int32(len(text))
 	counts := make([]int32, len(larger))
 	larger[text[n-1]]++
@@ -82,7 +85,7 @@ func fill(sa []int32) {
 	}
 }
 
-type sorter[T byte | int32] struct {
+type sorter[T letter] struct {
 	text            []T
 	sa              []int32
 	types           bitset
