@@ -210,6 +210,9 @@ func (d *Dir) Damage(name string, data []byte) {
 // Names lists the files as a reader sees them, without a call of the world.
 func (d *Dir) Names() []string { return slices.Sorted(maps.Keys(d.view)) }
 
+// Below returns a directory below this one, without a call of the world, or nil.
+func (d *Dir) Below(name string) *Dir { return d.subs[name] }
+
 // Bytes returns a file as a reader sees it, or nil, without a call of the world.
 func (d *Dir) Bytes(name string) []byte { return d.view[name] }
 

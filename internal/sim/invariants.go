@@ -52,6 +52,8 @@ type account struct {
 	lower     map[string]bool           // versions that an operator or a directive may go down to
 	epoch     uint64                    // the highest one ever committed
 	denied    map[release.Digest]uint64 // deployments, with the attempt up to which they are denied
+	pardoned  map[release.Digest]bool   // by an operator, since they were denied last
+	last      *agent.Denial             // the newest one that the boot record has to hold, too
 	trials    int                       // starts of the slot on trial since it was armed
 	rotten    [2]bool                   // slots whose medium was spoilt
 	spoilt    bool                      // one copy of the boot record was, and was not written since
@@ -182,6 +184,17 @@ func (m *Machine) unhealthyNeverReturns(r *Release, t agent.Transaction) {
 	attempt, denied := m.denied[r.Manifest.Deployment()]
 	if denied && r.Manifest.Attempt <= attempt && !t.Force && t.Kind != agent.KindRollback {
 		m.broke(8, "%s is armed again, and was denied", r.Manifest.Version)
+	}
+}
+
+// heldBack is law 13 the other way round: what an operator holds is not permitted.
+func (m *Machine) heldBack(r *Release, t agent.Transaction) {
+	var h agent.Hold
+	if !Record(m.State.stable["hold.json"], &h) || t.Force || t.Kind == agent.KindRollback {
+		return
+	}
+	if h.Until.IsZero() || m.now.Before(h.Until) {
+		m.broke(13, "%s is armed, and updates are held until %s", r.Manifest.Version, h.Until)
 	}
 }
 
@@ -331,8 +344,11 @@ func (m *Machine) remember() {
 			for _, d := range r.Denials {
 				if _, known := m.denied[d.Deployment]; !known {
 					m.deniedForCause(d)
+					if d.Code != agent.CodeTrialLost && d.Code != agent.CodeDenied {
+						m.last = &d
+					}
 				}
-				m.denied[d.Deployment] = max(d.Attempt, m.denied[d.Deployment])
+				m.deny(d.Deployment, d.Attempt)
 			}
 		}
 	}
@@ -341,10 +357,19 @@ func (m *Machine) remember() {
 		if Record(b, &t) && t.Phase == agent.Reverting && t.Verdict != nil {
 			// The verdict stands from here on, wherever it is written down next.
 			if r := m.Holds(t.Slot); r != nil {
-				m.denied[r.Manifest.Deployment()] = r.Manifest.Attempt
+				m.deny(r.Manifest.Deployment(), r.Manifest.Attempt)
 			}
 		}
 	}
+	if s := m.loader.durable(); !s.Denied.IsZero() && !m.pardoned[s.Denied] {
+		m.deny(s.Denied, s.DeniedAttempt)
+	}
+}
+
+// deny takes a denial into account.
+func (m *Machine) deny(d release.Digest, attempt uint64) {
+	m.denied[d] = max(attempt, m.denied[d])
+	delete(m.pardoned, d)
 }
 
 // fresh reports whether a file's content was not looked at yet.
@@ -357,7 +382,16 @@ func (m *Machine) fresh(name string, b []byte) bool {
 }
 
 // Allow takes back every denial in the account, as an operator's undeny does.
-func (m *Machine) Allow() { clear(m.denied) }
+func (m *Machine) Allow() {
+	for d := range m.denied {
+		m.pardoned[d] = true
+	}
+	if s := m.loader.durable(); !s.Denied.IsZero() {
+		m.pardoned[s.Denied] = true
+	}
+	clear(m.denied)
+	m.last = nil
+}
 
 // Forget leaves in the account what damage to a file of the state directory leaves: of
 // denials the last one, which the boot record holds, too; of a verdict that only the
@@ -368,10 +402,10 @@ func (m *Machine) Forget(file string) {
 	}
 	clear(m.denied)
 	clear(m.seen)
-	m.remember()
-	if s := m.loader.durable(); !s.Denied.IsZero() {
-		m.denied[s.Denied] = max(s.DeniedAttempt, m.denied[s.Denied])
+	if m.last != nil {
+		m.deny(m.last.Deployment, m.last.Attempt)
 	}
+	m.remember()
 }
 
 // Lower says that somebody may go back to a version.

@@ -185,6 +185,7 @@ func (m *Machine) armed(slot partitions.Slot, is bootloader.Record) {
 		m.broke(9, "slot %s is armed while the journal says %s", slot, t.Phase)
 	}
 	m.unhealthyNeverReturns(r, t)
+	m.heldBack(r, t)
 	if r.Manifest.Epoch < m.epoch && t.Kind != agent.KindRollback {
 		m.broke(4, "%s of epoch %d is armed, and epoch %d was committed", r.Manifest.Version, r.Manifest.Epoch, m.epoch)
 	}

@@ -9,6 +9,7 @@ import (
 
 var (
 	seedFlag = flag.Uint64("sim.seed", 0, "live through the history of this seed, with its trace")
+	hunt     = flag.Int("sim.hunt", 0, "live through at most so many histories, until one breaks a law, and say which")
 	count    = flag.Int("sim.histories", 0, "how many random histories to live through; 0: as many as a run of CI does")
 )
 
@@ -49,4 +50,35 @@ func TestRandomHistories(t *testing.T) {
 		}
 	}
 	t.Logf("%+v %v", sum, failed)
+}
+
+// TestHunt is how a planted bug is looked for.
+func TestHunt(t *testing.T) {
+	if *hunt == 0 {
+		t.Skip("nothing is hunted")
+	}
+	var s Shelf
+	for seed := uint64(1); seed <= uint64(*hunt); seed++ {
+		if law := broken(&s, seed); law != "" {
+			fmt.Printf("hunt: seed %d: %s\n", seed, law)
+			return
+		}
+	}
+}
+
+// broken returns the first law that a history breaks; a panic breaks one, too.
+func broken(s *Shelf, seed uint64) (law string) {
+	defer func() {
+		if r := recover(); r != nil {
+			law = fmt.Sprint("panic: ", r)
+		}
+	}()
+	o, err := s.Live(seed)
+	switch {
+	case err != nil:
+		return err.Error()
+	case len(o.Broken) > 0:
+		return o.Broken[0]
+	}
+	return ""
 }

@@ -1,0 +1,165 @@
+package mutants
+
+// Mutant is one planted bug: in File, Before is replaced by After, in which planted(Name)
+// tells whether this bug is the one that is switched on.
+type Mutant struct {
+	Name, File    string
+	Before, After string
+	// Masked says why nothing can find the bug: another defence stands behind what it
+	// breaks. Such a mutant does not count.
+	Masked string
+}
+
+// Table lists all planted bugs.
+func Table() []Mutant {
+	return append(append(staging(), trials()...), memory()...)
+}
+
+// skip makes After: Before is not done if the mutant is on. It is a whole statement.
+func skip(name, file, before string) Mutant {
+	return Mutant{Name: name, File: file, Before: before, After: "\tif !planted(\"" + name + "\") {\n" + before + "\n\t}"}
+}
+
+// staging are bugs on the way into the slot.
+func staging() []Mutant {
+	return []Mutant{
+		{Name: "read-back-skipped", File: "agent/stage.go",
+			Before: "\t\tif err := a.readBack(ctx, m, t, p); err != nil {",
+			After:  "\t\tif planted(\"read-back-skipped\") {\n\t\t\tbreak\n\t\t}\n\t\tif err := a.readBack(ctx, m, t, p); err != nil {"},
+		{Name: "tree-not-compared", File: "agent/verify.go",
+			Before: "\t\tif s.root == img.Root && len(s.wrong) == 0 {",
+			After:  "\t\tif s.root == img.Root && (len(s.wrong) == 0 || planted(\"tree-not-compared\")) {"},
+		{Name: "clear-skipped", File: "agent/next.go",
+			Before: "\tcase !o.Cleared:\n\t\treturn StepClear\n\tcase !o.Verified:",
+			After:  "\tcase !o.Cleared && !planted(\"clear-skipped\"):\n\t\treturn StepClear\n\tcase !o.Verified:"},
+		{Name: "not-described", File: "agent/stage.go",
+			Before: "\tif err := a.describe(ctx, t.Slot, mf); err != nil {",
+			After:  "\tif err := a.describe(ctx, t.Slot, mf); err != nil && !planted(\"not-described\") {",
+			Masked: "the error of a description that failed is ignored: the store that arms refuses a slot without one"},
+		{Name: "described-as-before", File: "agent/stage.go",
+			Before: "\tt.VerifiedIn = m.boot.ID\n\treturn a.save(t)\n}\n\nfunc (c *checkpoint)",
+			After:  "\tif planted(\"described-as-before\") {\n\t\tmf.Version, _ = release.ParseVersion(\"1\")\n\t\t_ = a.describe(ctx, t.Slot, mf)\n\t}\n\tt.VerifiedIn = m.boot.ID\n\treturn a.save(t)\n}\n\nfunc (c *checkpoint)"},
+		{Name: "resume-beyond-checkpoint", File: "agent/stage.go",
+			Before: "j.cp.Next, payloads, targets = i+k+1, 0, 0",
+			After:  "j.cp.Next, payloads, targets = i+k+1, 0, 0\n\t\t\t\tif planted(\"resume-beyond-checkpoint\") {\n\t\t\t\t\tj.cp.Next++\n\t\t\t\t}",
+			Masked: "the read-back finds the segment that was left out, and fetches it"},
+		{Name: "checkpoint-before-flush", File: "agent/stage.go",
+			Before: "\tif err := dev.Flush(); err != nil {\n\t\treturn err\n\t}\n\treturn a.st.save(fileCheckpoint, cp)",
+			After:  "\tif err := dev.Flush(); err != nil && !planted(\"checkpoint-before-flush\") {\n\t\treturn err\n\t}\n\treturn a.st.save(fileCheckpoint, cp)",
+			Masked: "the read-back begins with a flush of its own, and repairs what is not there"},
+		{Name: "verified-in-any-boot", File: "agent/observe.go",
+			Before: "Verified:   t.VerifiedIn == m.boot.ID,",
+			After:  "Verified:   t.VerifiedIn == m.boot.ID || planted(\"verified-in-any-boot\") && t.Phase == Staged,"},
+		{Name: "read-back-without-flush", File: "agent/verify.go",
+			Before: "\tif err := dev.Flush(); err != nil {\n\t\treturn err\n\t}\n\timg := DeployedImage",
+			After:  "\tif !planted(\"read-back-without-flush\") {\n\t\tif err := dev.Flush(); err != nil {\n\t\t\treturn err\n\t\t}\n\t}\n\timg := DeployedImage"},
+		{Name: "repair-without-flush", File: "agent/verify.go",
+			Before: "\tif err := dev.Flush(); err != nil {\n\t\treturn err\n\t}\n\tfor _, b := range blocks {\n\t\tif err := readFull",
+			After:  "\tif !planted(\"repair-without-flush\") {\n\t\tif err := dev.Flush(); err != nil {\n\t\t\treturn err\n\t\t}\n\t}\n\tfor _, b := range blocks {\n\t\tif err := readFull"},
+		{Name: "withdrawn-is-armed", File: "agent/permit.go",
+			Before: "\tcase early, len(d.later) > 0 && (t.Phase == Staged || onlyHalted(d.later)):",
+			After:  "\tcase planted(\"withdrawn-is-armed\"):\n\tcase early, len(d.later) > 0 && (t.Phase == Staged || onlyHalted(d.later)):"},
+		{Name: "downgrade-ignored", File: "agent/poll.go",
+			Before: "\tcase mf.Version.Compare(running.Version) < 0 && !w.force && !a.mayComeDown(d, mf.Version):",
+			After:  "\tcase mf.Version.Compare(running.Version) < 0 && !w.force && !a.mayComeDown(d, mf.Version) && !planted(\"downgrade-ignored\"):"},
+		{Name: "epoch-ignored", File: "agent/poll.go",
+			Before: "\tif e := a.epoch(m); mf.Epoch < e {",
+			After:  "\tif e := a.epoch(m); mf.Epoch < e && !planted(\"epoch-ignored\") {"},
+		{Name: "hold-ignored", File: "agent/poll.go",
+			Before: "\tif !w.force {\n\t\th, err := a.st.hold(now)",
+			After:  "\tif !w.force && !planted(\"hold-ignored\") {\n\t\th, err := a.st.hold(now)"},
+	}
+}
+
+// trials are bugs from the arming to the decision.
+func trials() []Mutant {
+	return []Mutant{
+		{Name: "arm-before-journal", File: "agent/arm.go",
+			Before: "\tt.Phase, t.ArmedIn = Armed, m.boot.ID\n",
+			After:  "\tif planted(\"arm-before-journal\") {\n\t\tif err := a.arm(ctx, m, t); err != nil {\n\t\t\treturn err\n\t\t}\n\t}\n\tt.Phase, t.ArmedIn = Armed, m.boot.ID\n"},
+		{Name: "armed-in-any-boot", File: "agent/next.go",
+			Before: "\tcase o.SameBoot && !o.Raised:",
+			After:  "\tcase (o.SameBoot || planted(\"armed-in-any-boot\")) && !o.Raised:"},
+		{Name: "health-ignored", File: "agent/health.go",
+			Before: "\t\t\ta.verdict, a.judged = VerdictUnhealthy, v",
+			After:  "\t\t\ta.verdict, a.judged = VerdictUnhealthy, v\n\t\t\tif planted(\"health-ignored\") {\n\t\t\t\ta.verdict = VerdictHealthy\n\t\t\t}"},
+		{Name: "commit-before-soak", File: "agent/health.go",
+			Before: "\t\tv := a.judging.Observe(a.o.Uptime(), results)",
+			After:  "\t\tv := a.judging.Observe(a.o.Uptime(), results)\n\t\tif planted(\"commit-before-soak\") && len(health.FailedIn(results)) == 0 {\n\t\t\tv.State = health.Healthy\n\t\t}"},
+		{Name: "commit-without-verdict", File: "agent/next.go",
+			Before: "\tcase o.Verdict == VerdictHealthy:\n\t\treturn StepCommit",
+			After:  "\tcase o.Verdict == VerdictHealthy || planted(\"commit-without-verdict\"):\n\t\treturn StepCommit"},
+		{Name: "revert-before-journal", File: "agent/revert.go",
+			Before: "\ta.progress(Event{Step: \"revert\", Text: t.Verdict.Text})",
+			After:  "\tif planted(\"revert-before-journal\") {\n\t\tif s, err := m.record.Revert(t.Slot); err == nil {\n\t\t\t_ = a.store(context.Background(), s)\n\t\t}\n\t}\n\ta.progress(Event{Step: \"revert\", Text: t.Verdict.Text})"},
+		{Name: "left-without-denial", File: "agent/revert.go",
+			Before: "\tif err := a.deny(t, v); err != nil {\n\t\treturn err\n\t}\n\treturn a.finish(t, HistoryEntry{Result: \"rolled-back\"",
+			After:  "\tif err := a.deny(t, v); err != nil {\n\t\treturn err\n\t}\n\tif planted(\"left-without-denial\") {\n\t\t_ = a.st.remove(fileDenials)\n\t}\n\treturn a.finish(t, HistoryEntry{Result: \"rolled-back\""},
+		{Name: "denial-ignored", File: "agent/poll.go",
+			Before: "\tif denial != nil && !w.force {\n\t\tcode := CodeDenied",
+			After:  "\tif denial != nil && !w.force && !planted(\"denial-ignored\") {\n\t\tcode := CodeDenied"},
+		{Name: "lost-for-ever", File: "agent/revert.go",
+			Before: "\tif t.Arms > len(lostWaits) {",
+			After:  "\tif planted(\"lost-for-ever\") {\n\t\tt.Arms = 1\n\t}\n\tif t.Arms > len(lostWaits) {"},
+		{Name: "tries-not-counted", File: "partitions/bootloader/simulated/poweron.go",
+			Before: "\ts.Slots[slot].Tries = after.Slots[slot].Tries\n",
+			After:  "\tif planted(\"tries-not-counted\") {\n\t\treturn true\n\t}\n\ts.Slots[slot].Tries = after.Slots[slot].Tries\n"},
+		{Name: "epoch-not-raised", File: "agent/commit.go",
+			Before: "\t\ts.Epoch = max(s.Epoch, to.Epoch)\n",
+			After:  "\t\tif !planted(\"epoch-not-raised\") {\n\t\t\ts.Epoch = max(s.Epoch, to.Epoch)\n\t\t}\n"},
+		{Name: "reboot-left-to-nobody", File: "agent/revert.go",
+			Before: "\t\tt.NoReboot = false\n",
+			After:  "\t\tt.NoReboot = t.NoReboot && planted(\"reboot-left-to-nobody\")\n"},
+		{Name: "error-means-long-sleep", File: "agent/run.go",
+			Before: "\tif err != nil && t.Phase == \"\" {",
+			After:  "\tif err != nil && t.Phase == \"\" && !planted(\"error-means-long-sleep\") {"},
+		{Name: "retry-time-believed", File: "agent/permit.go",
+			Before: "\treturn now.Before(retry) && retry.Sub(now) <= lostWaits[len(lostWaits)-1]",
+			After:  "\treturn now.Before(retry) && (retry.Sub(now) <= lostWaits[len(lostWaits)-1] || planted(\"retry-time-believed\"))"},
+	}
+}
+
+// memory are bugs in what survives: boot record, state and floors.
+func memory() []Mutant {
+	return []Mutant{
+		{Name: "one-copy-of-the-record", File: "partitions/bootloader/record/record.go",
+			Before: "\tif err := r.WriteArea(Second, raw, s); err != nil {",
+			After:  "\tif planted(\"one-copy-of-the-record\") {\n\t\treturn r.WriteArea(First, raw, s)\n\t}\n\tif err := r.WriteArea(Second, raw, s); err != nil {"},
+		{Name: "record-not-flushed", File: "partitions/bootloader/record/record.go",
+			Before: "\tif err := r.block.Flush(); err != nil {\n\t\treturn fmt.Errorf(\"boot record: area %d: %w\", number, err)\n\t}\n\treturn nil",
+			After:  "\tif planted(\"record-not-flushed\") {\n\t\treturn nil\n\t}\n\tif err := r.block.Flush(); err != nil {\n\t\treturn fmt.Errorf(\"boot record: area %d: %w\", number, err)\n\t}\n\treturn nil"},
+		{Name: "grub-env-not-flushed", File: "partitions/bootloader/grub/loader.go",
+			Before: "\tif _, err := block.WriteAt(b, 0); err != nil {\n\t\treturn err\n\t}\n\treturn block.Flush()",
+			After:  "\tif _, err := block.WriteAt(b, 0); err != nil {\n\t\treturn err\n\t}\n\tif planted(\"grub-env-not-flushed\") {\n\t\treturn nil\n\t}\n\treturn block.Flush()"},
+		{Name: "killed-record-trusted", File: "agent/agent.go",
+			Before: "\tif a.settled || t.Phase == Idle || m.record.Check() != nil {",
+			After:  "\tif a.settled || t.Phase == Idle || m.record.Check() != nil || planted(\"killed-record-trusted\") {"},
+		{Name: "denial-lost-in-rebuild", File: "agent/observe.go",
+			Before: "\t\td = denialRecord{}\n\t\tif !m.record.Denied.IsZero() {",
+			After:  "\t\td = denialRecord{}\n\t\tif !m.record.Denied.IsZero() && !planted(\"denial-lost-in-rebuild\") {"},
+		{Name: "denial-not-mirrored", File: "agent/revert.go",
+			Before: "\t\ts.Denied, s.DeniedAttempt = to.Digest, to.Attempt\n",
+			After:  "\t\tif !planted(\"denial-not-mirrored\") {\n\t\t\ts.Denied, s.DeniedAttempt = to.Digest, to.Attempt\n\t\t}\n"},
+		{Name: "deployment-written-once", File: "agent/records.go",
+			Before: "\tfor _, name := range []string{deploymentFile(d.Number), deploymentCopy(d.Number)} {",
+			After:  "\tfor i, name := range []string{deploymentFile(d.Number), deploymentCopy(d.Number)} {\n\t\tif i == 1 && planted(\"deployment-written-once\") {\n\t\t\tbreak\n\t\t}"},
+		{Name: "copies-not-mended", File: "agent/observe.go",
+			Before: "\t\tif err := a.st.mend(n); err != nil {",
+			After:  "\t\tif planted(\"copies-not-mended\") {\n\t\t\tcontinue\n\t\t}\n\t\tif err := a.st.mend(n); err != nil {"},
+		{Name: "trial-forgotten-with-journal", File: "agent/observe.go",
+			Before: "\tif r := m.record.Slots[running]; r.Priority > 0 && !r.Successful {",
+			After:  "\tif planted(\"trial-forgotten-with-journal\") {\n\t\treturn t, nil\n\t}\n\tif r := m.record.Slots[running]; r.Priority > 0 && !r.Successful {"},
+		{Name: "damage-taken-for-truth", File: "agent/state.go",
+			Before: "\tif got := e.sum(); got != e.SHA256 {",
+			After:  "\tif got := e.sum(); got != e.SHA256 && !planted(\"damage-taken-for-truth\") {"},
+		{Name: "old-deployments-kept", File: "agent/observe.go",
+			Before: "\t\tif keep[n] {\n",
+			After:  "\t\tif keep[n] || planted(\"old-deployments-kept\") {\n"},
+		{Name: "format-of-the-newer-agent", File: "agent/agent.go",
+			Before: "\ta.st.writes = min(a.st.reads, max(other.ReadsFormat, 1))",
+			After:  "\ta.st.writes = min(a.st.reads, max(other.ReadsFormat, 1))\n\tif planted(\"format-of-the-newer-agent\") {\n\t\ta.st.writes = a.st.reads\n\t}"},
+		{Name: "floor-not-written", File: "signing/store.go",
+			Before: "\tif err := s.c.floors.raise(edge, keys, version, signedAt); err != nil {\n\t\treturn fmt.Errorf(\"commit %s: %w\", role, err)\n\t}\n",
+			After:  "\tif !planted(\"floor-not-written\") {\n\t\tif err := s.c.floors.raise(edge, keys, version, signedAt); err != nil {\n\t\t\treturn fmt.Errorf(\"commit %s: %w\", role, err)\n\t\t}\n\t}\n"},
+	}
+}
