@@ -23,8 +23,10 @@ import (
 	"github.com/twinkeel/twinkeel/release"
 )
 
-// TestMain lets this binary be the unprivileged process too, as twinkeeld is.
+// TestMain lets this binary be the unprivileged process too, as twinkeeld is, and a
+// writer that can be killed.
 func TestMain(m *testing.M) {
+	campaignMain(os.Args[1:])
 	if len(os.Args) > 1 && os.Args[1] == "fetcher" {
 		if err := child.Main(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
