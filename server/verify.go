@@ -20,7 +20,7 @@ type VerifyResult struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// Verify checks the repository as a host would, and every payload that it names. quick
+// Verify checks the repository as a host would, the release log, and every payload. quick
 // compares only the sizes of payloads.
 func (s *Site) Verify(ctx context.Context, quick bool) (*VerifyResult, error) {
 	return s.verify(ctx, quick, func(*publisher.Set) time.Time { return s.opt.Now() })
@@ -58,6 +58,14 @@ func (s *Site) verify(ctx context.Context, quick bool, at func(*publisher.Set) t
 	}
 	if err := s.judge(ctx, overlay{site: s}, at(set), targets); err != nil {
 		r.Problems = append(r.Problems, "a host would refuse it: "+err.Error())
+	}
+	if _, had, err := set.Log(); err == nil && had {
+		log, err := s.VerifyLog(ctx)
+		if err != nil {
+			r.Problems = append(r.Problems, err.Error())
+		} else {
+			r.Problems = append(r.Problems, log.Problems...)
+		}
 	}
 	for _, err := range s.checkPayloads(ctx, inventory, quick) {
 		r.Problems = append(r.Problems, err.Error())
