@@ -120,12 +120,13 @@ func (a *Agent) doctorTrust(add addFinding) {
 	a.mem.Lock()
 	s, behind := a.last.trust, a.last.clockBehind
 	a.mem.Unlock()
+	if s.Problem != "" {
+		add(levelError, "trust", "`twinkeel trust reset` starts anew from the factory root", "%s", s.Problem)
+		return
+	}
 	if len(s.Roles) == 0 {
 		add(levelNote, "trust", "`twinkeel check` reads it", "trust metadata was not read since this process began")
 		return
-	}
-	if s.Problem != "" {
-		add(levelError, "trust", "`twinkeel trust reset` starts anew from the factory root", "%s", s.Problem)
 	}
 	now := a.o.Clock.Now()
 	for _, r := range s.Roles {
