@@ -8,6 +8,7 @@ import (
 
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/signing/publisher"
+	"github.com/twinkeel/twinkeel/signing/translog"
 )
 
 // VerifyResult says what was looked at and what is wrong.
@@ -79,7 +80,15 @@ type StatusResult struct {
 	Profile  Profile          `json:"profile"`
 	Roles    []publisher.Role `json:"roles"`
 	Channels []ChannelStatus  `json:"channels"`
+	Log      *LogStatus       `json:"log,omitempty"`
 	Warnings []string         `json:"warnings,omitempty"`
+}
+
+// LogStatus is the release log as it stands.
+type LogStatus struct {
+	Origin string        `json:"origin"`
+	Mode   translog.Mode `json:"mode"` // what hosts demand
+	Size   int64         `json:"size"`
 }
 
 // ChannelStatus is what a channel holds and offers.
@@ -110,6 +119,15 @@ func (s *Site) Status() (*StatusResult, error) {
 		return nil, err
 	}
 	r := &StatusResult{Format: 1, Profile: s.settings.Profile, Roles: set.Roles(), Channels: []ChannelStatus{}, Warnings: s.warnings(set)}
+	if p, had, err := set.Log(); err != nil {
+		return nil, err
+	} else if had {
+		checkpoint, _, err := s.checkpoint(p, true, p.Origin)
+		if err != nil {
+			r.Warnings = append(r.Warnings, err.Error())
+		}
+		r.Log = &LogStatus{Origin: p.Origin, Mode: p.Mode, Size: checkpoint.Size}
+	}
 	for _, name := range set.Channels() {
 		c := ChannelStatus{Name: name, Releases: []ReleaseStatus{}}
 		if c.Directive, err = s.directive(set, name); err != nil {

@@ -183,11 +183,16 @@ func applyPatch(oldPath, patchPath, output string) error {
 }
 
 func newDeltaInspectCommand(t *terminal) *cobra.Command {
-	return &cobra.Command{
+	var images []string
+	cmd := &cobra.Command{
 		Use:   "inspect DELTA",
 		Short: "Show what a delta is made of",
-		Long: `Inspect shows what a delta of either format is made of: for each segment, how many bytes
-are zero, copied and new, and what they take. Every payload is verified.` + exitStatus,
+		Long: `Inspect shows what a delta of either format is made of: how many bytes are zero, copied,
+changed and new, in all and for each segment, and what they take, by operation and by
+stream. With both images it shows also which files of the new one (EROFS, ext4) take how
+much. Every payload is verified.` + exitStatus,
+		Example: `  twinkeel-server delta inspect delta
+  twinkeel-server delta inspect delta --images old.img,new.img --json | jq .files`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f, err := openInput(args[0])
@@ -195,13 +200,34 @@ are zero, copied and new, and what they take. Every payload is verified.` + exit
 				return err
 			}
 			defer f.Close()
-			r, err := inspect(f)
+			var files *shares
+			if len(images) > 0 {
+				if len(images) != 2 {
+					return usagef("--images: got %d files, want OLD,NEW", len(images))
+				}
+				old, err := openInput(images[0])
+				if err != nil {
+					return err
+				}
+				defer old.Close()
+				new, err := openInput(images[1])
+				if err != nil {
+					return err
+				}
+				defer new.Close()
+				if files, err = newShares(old, new); err != nil {
+					return err
+				}
+			}
+			r, err := inspect(f, files)
 			if err != nil {
 				return fmt.Errorf("inspect %s: %w", args[0], err)
 			}
 			return t.answer(r, func() { r.print(t) })
 		},
 	}
+	cmd.Flags().StringSliceVar(&images, "images", nil, "`OLD,NEW`: the images that it leads from and to")
+	return cmd
 }
 
 // readInput reads a whole file of at most limit bytes.

@@ -24,6 +24,7 @@ type inspection struct {
 	Total   inspectedBytes  `json:"total"`
 	// Streams says what the delta's bytes are: all but its head and the headers of payloads.
 	Streams  []inspectedStream `json:"streams,omitempty"`
+	Files    []inspectedFile   `json:"files,omitempty"` // the dearest first; only if the images are given
 	Segments []inspectedPart   `json:"segments"`
 }
 
@@ -69,7 +70,8 @@ type inspectedBytes struct {
 	Instructions int   `json:"instructions"`
 }
 
-func inspect(f *input) (*inspection, error) {
+// inspect looks into f. files, if not nil, shares its bytes out among files.
+func inspect(f *input, files *shares) (*inspection, error) {
 	if f.isPatch() {
 		return inspectPatch(f)
 	}
@@ -107,9 +109,17 @@ func inspect(f *input) (*inspection, error) {
 		if err := r.countStreams(b); err != nil {
 			return nil, fmt.Errorf("segment %d: %w", i, err)
 		}
+		if files != nil {
+			if err := files.add(b, s); err != nil {
+				return nil, fmt.Errorf("segment %d: %w", i, err)
+			}
+		}
 		r.Segments = append(r.Segments, inspectedPart{s.Offset, s.Length, s.PayloadLength, s.Payload, counted(sum)})
 	}
 	r.Total = counted(total)
+	if files != nil {
+		r.Files = files.costly()
+	}
 	return r, nil
 }
 
@@ -181,6 +191,9 @@ func (r *inspection) print(t *terminal) {
 	}
 	t.say("head      %d bytes, sha256 %s\n", r.Head.Size, r.Head.SHA256)
 	r.printTotals(t)
+	if len(r.Files) > 0 {
+		r.printFiles(t)
+	}
 	t.say("")
 	const row = "%12v %10v %10v %10v %10v %10v %10v %10v"
 	t.say(row, "offset", "length", "zero", "copy", "diff", "data", "payload", "steps")

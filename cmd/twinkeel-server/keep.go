@@ -96,6 +96,9 @@ func (t *terminal) status(r *server.StatusResult) {
 	for _, role := range r.Roles {
 		t.say("%-16s  %7d  %4d of %-3d  %s", role.Name, role.Version, role.Threshold, len(role.Keys), role.Expires.Format(time.DateTime))
 	}
+	if l := r.Log; l != nil {
+		t.say("release log %s, %d entries, hosts: %s", l.Origin, l.Size, l.Mode)
+	}
 	for _, c := range r.Channels {
 		t.say("")
 		t.say("channel %s", c.Name)
