@@ -100,7 +100,7 @@ var homes = []home{
 	{"github.com/spf13/cobra", []string{"cmd/..."}, nil, "libraries know nothing of command lines"},
 	{"github.com/spf13/pflag", []string{"cmd/..."}, nil, "comes with cobra"},
 	{"golang.org/x/term", []string{"cmd/..."}, nil, "only a command sits at a terminal"},
-	{"golang.org/x/sys/unix", []string{"partitions/...", "internal/durable", "agent/fetcher/...", "agent/writer", "agent/control", "agent/confine", "agent/health", "internal/machine", "internal/vm/guest", "examples/...", "cmd/..."}, nil, "system calls stay in the real implementations of seams"},
+	{"golang.org/x/sys/unix", []string{"partitions/...", "internal/durable", "internal/crashrig", "agent/fetcher/...", "agent/writer", "agent/control", "agent/confine", "agent/health", "internal/machine", "internal/vm/guest", "examples/...", "cmd/..."}, nil, "system calls stay in the real implementations of seams"},
 	{"github.com/rogpeppe/go-internal", nil, everywhere, "scripts that test commands"},
 	{"pgregory.net/rapid", []string{"partitions/bootloader/bootloadertest"}, everywhere, "properties over random histories"},
 }
