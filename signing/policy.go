@@ -45,6 +45,15 @@ func MetadataLimit(role string) int64 {
 	return maxTargetsSize
 }
 
+// maxSize is the limit on a file of a role: that of MetadataLimit for a host; foreign
+// repositories have long keys, and more of them.
+func (c *Client) maxSize(role string) int64 {
+	if c.cfg.Interop {
+		return maxTargetsSize
+	}
+	return MetadataLimit(role)
+}
+
 // CheckRoleName refuses what is not the name of a delegated role: at most 80 characters
 // of release.CheckName's alphabet, so that it is the same in a URL, in a file name and
 // in a log, and none of the top-level names.

@@ -53,7 +53,7 @@ func (s *session) walkRoots(ctx context.Context, src Source) error {
 	for step := 0; ; step++ {
 		next := s.core.Root.Signed.Version + 1
 		path := fmt.Sprintf("metadata/%d.root.json", next)
-		data, err := s.c.tryFetch(ctx, src, path, maxRootSize)
+		data, err := s.c.tryFetch(ctx, src, path, s.c.maxSize(metadata.ROOT))
 		// Some object stores refuse to say that a file is not there. That is no excuse
 		// for any other file, but the chain has to end somewhere.
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -79,7 +79,7 @@ func (s *session) walkRoots(ctx context.Context, src Source) error {
 
 // nextRoot makes data the root in use if the one before it and data itself sign it.
 func (s *session) nextRoot(data []byte) error {
-	err := s.apply("next root", data, maxRootSize, func() error {
+	err := s.apply("next root", data, s.c.maxSize(metadata.ROOT), func() error {
 		_, err := s.core.UpdateRoot(data)
 		return err
 	})
@@ -93,7 +93,7 @@ func (s *session) nextRoot(data []byte) error {
 // refreshTimestamp fetches the timestamp and commits it if it is newer.
 func (s *session) refreshTimestamp(ctx context.Context, src Source) error {
 	s.loadTimestamp()
-	data, err := s.c.fetch(ctx, src, "metadata/timestamp.json", maxTimestampSize)
+	data, err := s.c.fetch(ctx, src, "metadata/timestamp.json", s.c.maxSize(metadata.TIMESTAMP))
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (s *session) refreshTimestamp(ctx context.Context, src Source) error {
 // takeTimestamp makes data the timestamp in use, unless the one in use has the same
 // version.
 func (s *session) takeTimestamp(data []byte) (newer bool, err error) {
-	err = s.apply("timestamp", data, maxTimestampSize, func() error {
+	err = s.apply("timestamp", data, s.c.maxSize(metadata.TIMESTAMP), func() error {
 		_, err := s.core.UpdateTimestamp(data)
 		return err
 	})
@@ -166,7 +166,7 @@ func (s *session) refreshSnapshot(ctx context.Context, src Source) error {
 		return s.c.floors.raise(snapshotEdge, keys, s.core.Snapshot.Signed.Version, time.Time{})
 	}
 	m := s.core.Timestamp.Signed.Meta["snapshot.json"]
-	limit, err := fileLimit(m, maxSnapshotSize)
+	limit, err := fileLimit(m, s.c.maxSize(metadata.SNAPSHOT))
 	if err != nil {
 		return untrusted("snapshot: %w", err)
 	}
@@ -189,7 +189,7 @@ func (s *session) takeSnapshot(data []byte, m *metadata.MetaFiles) error {
 	if err := m.VerifyLengthHashes(data); err != nil {
 		return err
 	}
-	err := s.apply("snapshot", data, maxSnapshotSize, func() error {
+	err := s.apply("snapshot", data, s.c.maxSize(metadata.SNAPSHOT), func() error {
 		_, err := s.core.UpdateSnapshot(data, false)
 		return err
 	})

@@ -65,7 +65,7 @@ func (c *Client) startFrom(data []byte) (*session, error) {
 		return nil, errors.New("no factory root is given, and none is committed")
 	}
 	s := &session{c: c, root: data, roles: map[string]*role{}}
-	err := s.apply("first root", data, maxRootSize, func() (err error) {
+	err := s.apply("first root", data, c.maxSize(metadata.ROOT), func() (err error) {
 		core, err := trustedmetadata.New(data)
 		if err != nil {
 			return err
@@ -149,7 +149,7 @@ func (s *session) loadTimestamp() {
 	if data == nil {
 		return
 	}
-	err := s.apply("timestamp", data, maxTimestampSize, func() error {
+	err := s.apply("timestamp", data, s.c.maxSize(metadata.TIMESTAMP), func() error {
 		_, err := s.core.UpdateTimestamp(data)
 		return err
 	})
@@ -167,7 +167,7 @@ func (s *session) loadSnapshot() bool {
 	if data == nil {
 		return false
 	}
-	err := s.apply("snapshot of before", data, maxSnapshotSize, func() error {
+	err := s.apply("snapshot of before", data, s.c.maxSize(metadata.SNAPSHOT), func() error {
 		_, err := s.core.UpdateSnapshot(data, true)
 		return err
 	})
@@ -259,8 +259,8 @@ func (s *session) fresh(role string, expires time.Time) error {
 }
 
 // precheck is what every metadata file passes before go-tuf sees it.
-func (c *Client) precheck(data []byte, limit int) error {
-	if len(data) > limit {
+func (c *Client) precheck(data []byte, limit int64) error {
+	if int64(len(data)) > limit {
 		return fmt.Errorf("got %d bytes, want at most %d", len(data), limit)
 	}
 	return scan(data, !c.cfg.Interop)

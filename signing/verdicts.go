@@ -94,7 +94,7 @@ func copyOf(core *trustedmetadata.TrustedMetadata) *trustedmetadata.TrustedMetad
 // apply lets the core take data in: limits and form first, then by call. What the core
 // holds is a pure function of everything that it was asked to take so far, which past
 // names.
-func (s *session) apply(step string, data []byte, limit int, call func() error) error {
+func (s *session) apply(step string, data []byte, limit int64, call func() error) error {
 	key := ask(step, s.c.cfg.Interop).of(s.past[:], data).key()
 	if v, ok := s.c.cfg.Verdicts.get(key); ok {
 		s.core, s.past = copyOf(v.core), key

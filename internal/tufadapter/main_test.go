@@ -364,3 +364,25 @@ func TestBadCommandLinesEndWithOne(t *testing.T) {
 	}
 	s.wantAsked()
 }
+
+// A root with 32 signatures of 4096-bit keys takes 60 KiB and more; foreign repositories
+// have such.
+func TestLongChainsOfLargeRootsAreWalked(t *testing.T) {
+	r := newRepo()
+	s := serve(t, r)
+	for range 6 {
+		var keys []signingtest.Key
+		for i := range 32 {
+			keys = append(keys, r.NewKey(fmt.Sprint(i)))
+		}
+		r.SetKeys("root", 17, keys...)
+		r.Edit("root", func(d doc) { d["x-note"] = strings.Repeat("x", 80<<10) })
+		r.PublishRoot()
+	}
+	s.refresh(0)
+	if len(s.asked) != 7+3 {
+		t.Errorf("got %d requests, want 7 roots and 3 others", len(s.asked))
+	}
+	s.wantFiles(map[string][]byte{"root": r.RootBytes(7), "timestamp": r.File("metadata/timestamp.json"),
+		"snapshot": r.File("metadata/2.snapshot.json"), "targets": r.File("metadata/2.targets.json")})
+}
