@@ -23,6 +23,7 @@ func main() {
 	flag.StringVar(&b.bin, "bin", "bin", "`directory` of twinkeel-server")
 	flag.StringVar(&b.doc, "doc", "docs/bench-tables.md", "`file` for the tables")
 	flag.StringVar(&names, "pairs", "", "`names` of pairs, separated by commas; none: all")
+	flag.BoolVar(&b.ours, "ours", false, "measure our own engine only")
 	flag.BoolVar(&b.again, "again", false, "measure all tools again, not only our own")
 	flag.Parse()
 	if err := b.run(ctx, names); err != nil {
@@ -34,7 +35,7 @@ func main() {
 // bench is one run.
 type bench struct {
 	dir, bin, doc string
-	again         bool
+	again, ours   bool
 	results       map[string]measured // by pair
 }
 
@@ -58,9 +59,6 @@ func (b *bench) run(ctx context.Context, names string) error {
 	for _, p := range chosen {
 		if err := b.pair(ctx, p); err != nil {
 			return fmt.Errorf("pair %s: %w", p.name, err)
-		}
-		if err := b.save(); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -97,7 +95,7 @@ func (b *bench) pair(ctx context.Context, p pair) error {
 		m.Tools = known.Tools
 	}
 	for _, t := range tools(b.bin) {
-		if _, known := m.Tools[t.name]; known && !t.ours || t.limit > 0 && j.size > t.limit {
+		if _, known := m.Tools[t.name]; (known || b.ours) && !t.ours || t.limit > 0 && j.size > t.limit {
 			continue
 		}
 		if _, err := exec.LookPath(t.needs); err != nil {
@@ -109,9 +107,12 @@ func (b *bench) pair(ctx context.Context, p pair) error {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 		m.Tools[t.name] = r
+		b.results[p.name] = m
+		if err := b.save(); err != nil {
+			return err
+		}
 		fmt.Printf("%-14s %-24s %12d bytes %8.2f s %6d MiB\n", p.name, t.name, r.Bytes, r.Make.CPU, r.Make.MiB)
 	}
-	b.results[p.name] = m
 	return nil
 }
 
