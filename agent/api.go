@@ -169,7 +169,7 @@ type Offer struct {
 	Version       release.Version `json:"version"`
 	Deployment    release.Digest  `json:"deployment"`
 	DownloadBytes int64           `json:"downloadBytes"`
-	Route         string          `json:"route"` // delta, full or nothing
+	Route         string          `json:"route"` // copy, delta, blocks or full: of several images the dearest kind
 }
 
 // TxnStatus is the transaction under way in a Status.
@@ -221,7 +221,7 @@ type Why struct {
 // Route is one way to bring an image to a slot, with its price.
 type Route struct {
 	Image    string `json:"image"`
-	Kind     string `json:"kind"` // kept (already there), delta, full
+	Kind     string `json:"kind"` // copy (of what runs), delta, blocks (that it lacks), full
 	Download int64  `json:"download"`
 	Chosen   bool   `json:"chosen"`
 	Text     string `json:"text,omitempty"`
