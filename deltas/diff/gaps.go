@@ -16,8 +16,7 @@ const (
 	// maxResidual is how much of the old image is sorted at once, in bytes. It takes four
 	// times that of memory.
 	maxResidual = 112 << 20
-	// smallJob is how much each worker sorts at once when several do, in bytes. Files that
-	// leave less are aligned together up to that.
+	// smallJob is how much each worker sorts at once when several do, in bytes.
 	smallJob = 8 << 20
 	// alignSize is how much of the new residual one worker aligns at a time, in bytes.
 	alignSize = 4 << 20
@@ -116,7 +115,8 @@ func (s *side) programs(starts []int64) ([]area, error) {
 	return sorted(append(list, found...)), nil
 }
 
-// jobs puts pairs of files together, in the order of the new image.
+// jobs returns the pairs of files, in the order of the new image. Each is aligned for
+// itself: in others there is much that is alike, and none of it as near.
 func jobs(old, new *side, partner []int) (list []job) {
 	var order []int
 	for i, p := range partner {
@@ -125,32 +125,10 @@ func jobs(old, new *side, partner []int) (list []job) {
 		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(new.own[a][0].start, new.own[b][0].start) })
-	var j job
-	var size int64
-	used := make(map[int]bool) // in j
 	for _, i := range order {
-		p := partner[i]
-		more := length(old.own[p])
-		if size > 0 && !used[p] && size+more > smallJob {
-			list = append(list, j)
-			j, size = job{}, 0
-			clear(used)
-		}
-		if !used[p] {
-			j.old = append(j.old, old.own[p]...)
-			size += more
-			used[p] = true
-		}
-		j.new = append(j.new, new.own[i]...)
+		list = append(list, windows(old.own[partner[i]], new.own[i])...)
 	}
-	if size > 0 {
-		list = append(list, j)
-	}
-	var cut []job
-	for _, j := range list {
-		cut = append(cut, windows(j.old, j.new)...)
-	}
-	return cut
+	return list
 }
 
 // windows cuts what is too large to be sorted at once, both sides in proportion.
