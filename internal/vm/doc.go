@@ -4,8 +4,9 @@
 // seldom works) with one disk and a serial console. Whoever drives it waits for lines on
 // that console and types orders to the guest, package vm/guest, which is the only program
 // in the initramfs: it runs the project's own boot loader backends on the machine's own
-// disk. Loader puts GRUB or systemd-boot on a Disk, the way their own installers do, with
-// ordinary file tools: nothing here needs root, a loop device or a mount.
+// disk. Make lays out a disk, MakeGRUB and UKI make what boots from it, with ordinary file
+// tools: nothing here needs root, a loop device or a mount. A machine can keep a log of
+// every write to its disk, of which Cut makes what a power cut would leave.
 //
 // The tests of this package are what the backends' models cannot be: they show that the
 // real GRUB and the real systemd-boot read what the backends write, and the other way

@@ -118,12 +118,11 @@ func TestGRUBStartsNoTrialOnADiskThatCannotBeWritten(t *testing.T) {
 	d := power(t, Config{Disk: disk})
 	d.booted("slot=a release=one trial=false fallback=false", standingA)
 	d.order("arm b 3", "off")
-	d.m.Stop()
 
 	d = power(t, Config{Disk: disk, ReadOnly: true})
 	d.see(noTrial)
 	d.booted("slot=a release=one trial=false fallback=false", "a=1/0/true b=2/3/false")
-	d.m.Stop()
+	d.stop()
 
 	d = power(t, Config{Disk: disk}) // the same disk, writable
 	d.booted("slot=b release=two trial=true fallback=false", "a=1/0/true b=2/2/false")

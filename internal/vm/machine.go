@@ -17,6 +17,7 @@ type Config struct {
 	Vars     string // UEFI variables, made if it is not there; "": the machine has a BIOS
 	ReadOnly bool   // the disk refuses writes
 	Log      string // file that takes the console
+	WriteLog string // file to which every write to the disk is added; "": none is kept
 }
 
 // Machine is a running QEMU.
@@ -27,18 +28,32 @@ type Machine struct {
 	tail  []string // what was on the console last
 }
 
-// Start powers a machine on. It is killed when ctx ends.
+// Start powers a machine on. It ends when the guest turns it off or reboots (an emulated
+// reset takes twice the time of a new machine), and is killed when ctx ends.
 func Start(ctx context.Context, c Config) (*Machine, error) {
 	args := []string{
 		"-n", "10", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256", "-smp", "1",
-		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
+		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
 		"-device", "virtio-blk-pci,drive=d0,bootindex=1",
+	}
+	if c.WriteLog != "" {
+		how := "log-sector-size=512"
+		if st, err := os.Stat(c.WriteLog); err == nil && st.Size() > 0 {
+			how = "log-append=on"
+		} else if err := os.WriteFile(c.WriteLog, nil, 0o644); err != nil {
+			return nil, err
+		}
+		args = append(args, "-blockdev", "driver=file,filename="+c.Disk+",node-name=f0", "-blockdev", "driver=raw,file=f0,node-name=r0",
+			"-blockdev", "driver=file,filename="+c.WriteLog+",node-name=l0",
+			"-blockdev", "driver=blklogwrites,file=r0,log=l0,log-super-update-interval=1,node-name=d0,"+how)
 	}
 	drive := "if=none,id=d0,format=raw,file=" + c.Disk
 	if c.ReadOnly {
 		drive += ",readonly=on"
 	}
-	args = append(args, "-drive", drive)
+	if c.WriteLog == "" {
+		args = append(args, "-drive", drive)
+	}
 	if c.Vars != "" {
 		if _, err := os.Stat(c.Vars); err != nil {
 			if err := Clone(ovmfVars, c.Vars); err != nil {
@@ -95,6 +110,20 @@ func (m *Machine) Await(ctx context.Context, words ...string) (string, error) {
 			}
 		case <-ctx.Done():
 			return "", fmt.Errorf("%w before %q; the machine said: %s", ctx.Err(), words, strings.Join(m.tail, " | "))
+		}
+	}
+}
+
+// Ended waits until the guest has ended the machine.
+func (m *Machine) Ended(ctx context.Context) error {
+	for {
+		select {
+		case _, ok := <-m.lines:
+			if !ok {
+				return nil
+			}
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

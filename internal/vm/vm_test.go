@@ -58,9 +58,12 @@ func (r rig) initramfs(t *testing.T, release string) []byte {
 // driver drives one machine.
 type driver struct {
 	*testing.T
+	c     Config
 	m     *Machine
 	ctx   context.Context
 	start time.Time
+	boots int
+	cpu   time.Duration
 }
 
 // power starts a machine, to be stopped when the test ends.
@@ -68,22 +71,47 @@ func power(t *testing.T, c Config) *driver {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	if c.Log == "" {
-		c.Log = c.Disk + ".log"
-	}
-	m, err := Start(ctx, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &driver{t, m, ctx, time.Now()}
+	c.Log = c.Disk + ".log"
+	d := &driver{T: t, c: c, ctx: ctx, start: time.Now()}
+	d.on()
 	t.Cleanup(func() {
-		t.Logf("machine: %.1f s of processor, %.1f s", m.Stop().Seconds(), time.Since(d.start).Seconds())
+		d.stop()
+		t.Logf("%d boots: %.1f s of processor, %.1f s", d.boots, d.cpu.Seconds(), time.Since(d.start).Seconds())
 		if t.Failed() {
 			b, _ := os.ReadFile(c.Log)
 			t.Logf("console:\n%s", b[max(0, len(b)-8000):])
 		}
 	})
 	return d
+}
+
+// on powers the machine on.
+func (d *driver) on() {
+	d.Helper()
+	var err error
+	if d.m, err = Start(d.ctx, d.c); err != nil {
+		d.Fatal(err)
+	}
+	d.boots++
+}
+
+// off waits until the guest has ended the machine.
+func (d *driver) off() {
+	d.Helper()
+	ctx, cancel := context.WithTimeout(d.ctx, bootLimit)
+	defer cancel()
+	if err := d.m.Ended(ctx); err != nil {
+		d.Fatal(err)
+	}
+	d.stop()
+}
+
+// stop cuts the power, if it is on.
+func (d *driver) stop() {
+	if d.m != nil {
+		d.cpu += d.m.Stop()
+		d.m = nil
+	}
 }
 
 // see waits for a line with one of the words and returns it from there on.
@@ -107,14 +135,21 @@ func (d *driver) want(word, line string) {
 	d.Logf("%5.1fs %s", time.Since(d.start).Seconds(), line)
 }
 
-// order types orders, and waits for each to be carried out.
+// order types orders, and waits for each to be carried out; after "reboot" the machine is
+// on again.
 func (d *driver) order(lines ...string) {
 	d.Helper()
 	for _, line := range lines {
 		if err := d.m.Say(line); err != nil {
 			d.Fatal(err)
 		}
-		if line == "reboot" || line == "off" {
+		switch line {
+		case "off":
+			d.off()
+			continue
+		case "reboot":
+			d.off()
+			d.on()
 			continue
 		}
 		if got := d.see("VM done", "VM error"); got != "VM done "+line {
