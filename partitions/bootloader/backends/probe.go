@@ -64,7 +64,7 @@ func others(root string) string {
 		{"boot/firmware/autoboot.txt", "a Raspberry Pi's tryboot"},
 	} {
 		if exists(filepath.Join(root, o.path)) {
-			text += "; " + o.what + " is configured (/" + o.path + "), which this version reads and writes but does not boot by"
+			text += "; " + o.what + " is configured (/" + o.path + "): this version can read and write that, untested on hardware, and does not boot by it"
 		}
 	}
 	if ran := startedBy(root); ran != "" {

@@ -56,6 +56,13 @@ func (l *Loader) count(raw []byte, after bootloader.State, slot partitions.Slot)
 	if err != nil {
 		return false
 	}
+	if _, err := l.ReadArea(record.Second); err != nil {
+		// The second copy was torn by a power cut. It is made good before the first one is
+		// written: another cut there would leave no copy at all.
+		if err := l.WriteArea(record.Second, raw, s); err != nil {
+			return false
+		}
+	}
 	s.Slots[slot].Tries = after.Slots[slot].Tries
 	if err := l.WriteArea(record.First, raw, s); err != nil {
 		return false
