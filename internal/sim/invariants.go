@@ -331,6 +331,20 @@ func (m *Machine) afterwards() {
 	if m.runs != nil && m.loader.durable().Slots[m.boot.Slot].Successful {
 		m.committed = m.runs.Manifest.Version
 		m.epoch = max(m.epoch, m.runs.Manifest.Epoch)
+		m.proven(m.runs.Manifest.Deployment())
+	}
+}
+
+// proven takes back the denial of a deployment that was committed after all: somebody
+// went back to it, or installed it by force.
+func (m *Machine) proven(d release.Digest) {
+	if _, denied := m.denied[d]; !denied {
+		return
+	}
+	delete(m.denied, d)
+	m.pardoned[d] = true
+	if m.last != nil && m.last.Deployment == d {
+		m.last = nil
 	}
 }
 
