@@ -16,6 +16,7 @@ import (
 	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/internal/sim"
 	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/signing"
 )
 
 // A crash test runs one history of a machine, of which the real agent, the real boot
@@ -85,6 +86,8 @@ type world struct {
 	second map[sim.Behaviour]*sim.Release
 	files2 map[sim.Behaviour]map[string][]byte
 	size   int64
+	// verdicts over metadata are the same in every history.
+	verdicts signing.Verdicts
 }
 
 var (
@@ -144,6 +147,7 @@ func begin(s story, seed uint64) (*history, error) {
 		return nil, err
 	}
 	h.m = m
+	m.Options.Verdicts = &w.verdicts
 	m.Net.Serve(w.files1)
 	m.Releases = append(m.Releases, h.new)
 	manifest, err := w.first.Manifest.Encode()

@@ -77,7 +77,7 @@ func (a *Agent) cycle(ctx context.Context, poll bool) time.Duration {
 		a.log.Error("cycle ended with an error", "step", step, "txn", t.Seq, "code", CodeOf(err), "err", err)
 		a.note(nil, err)
 	}
-	if err != nil && t.Phase == "" {
+	if err != nil {
 		// Where it broke off is no matter: a trial must not wait as long as a poll.
 		t.Phase = a.underWay()
 	}

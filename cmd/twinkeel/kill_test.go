@@ -25,7 +25,7 @@ func TestTheDaemonSurvivesKillsAtAnyMoment(t *testing.T) {
 		t.Skip("builds the binaries and makes releases")
 	}
 	w := build(t)
-	const kills = 60
+	const kills = 200
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -52,13 +52,13 @@ func (w *world) killed(t *testing.T, r *rand.Rand, host int) (landed int) {
 		t.Fatalf("init: %v\n%s", err, out)
 	}
 	reboots := filepath.Join(e.WorkDir, "reboots")
-	for round := 0; round < 40; round++ {
+	for round := 0; round < 60; round++ {
 		daemon := exec.Command(filepath.Join(w.bin, "twinkeeld"), "--config", config, "--once")
 		daemon.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		if err := daemon.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if round < 15 {
+		if round < 30 {
 			// One boot's work takes some 200 milliseconds on an idle machine.
 			timer := time.AfterFunc(time.Duration(r.Int64N(int64(200*time.Millisecond))), func() { _ = daemon.Process.Kill() })
 			if err := daemon.Wait(); err != nil && !timer.Stop() && daemon.ProcessState.ExitCode() == -1 {
