@@ -162,8 +162,12 @@ func TestWrongBlocksEndWithTheFullImage(t *testing.T) {
 func TestAnInterruptedFillGoesOnWhereItWas(t *testing.T) {
 	m, second := blockWorld(t, false)
 	whole := install(t, m, second)
+	step := 29
+	if raceDetector {
+		step = 97
+	}
 	for _, end := range []sim.End{sim.Killed, sim.PowerCut} {
-		for n := 1; ; n += 29 {
+		for n := 1; ; n += step {
 			m, second := blockWorld(t, false)
 			m.CutAt(n, end)
 			got := install(t, m, second)

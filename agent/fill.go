@@ -59,7 +59,7 @@ func (j *job) fill(ctx context.Context) error {
 	}
 	w := spanWriter{dev: j.dev, image: j.p.image}
 	var targets int64 // since the last checkpoint
-	bytes := j.t.Bytes
+	fetched := j.t.Bytes
 	for i := j.cp.Next; i < spans; i++ {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -68,8 +68,8 @@ func (j *job) fill(ctx context.Context) error {
 			return err
 		}
 		j.a.progress(Event{Step: "stage", Text: j.p.image.Name + " by " + j.p.kind, Done: w.offset, Total: j.p.image.Size})
-		if targets += verity.NodeSpan; targets >= checkpointTarget || j.t.Bytes-bytes >= checkpointPayload {
-			j.cp.Next, targets, bytes = i+1, 0, j.t.Bytes
+		if targets += verity.NodeSpan; targets >= checkpointTarget || j.t.Bytes-fetched >= checkpointPayload {
+			j.cp.Next, targets, fetched = i+1, 0, j.t.Bytes
 			if err := j.a.mark(j.dev, j.cp); err != nil {
 				return err
 			}
