@@ -13,7 +13,7 @@ import (
 
 const (
 	// Version is the container version that this code writes and reads.
-	Version = 0
+	Version = 1
 	// PrefixSize is how many bytes of a container HeadSize needs.
 	PrefixSize = 12
 
@@ -25,7 +25,6 @@ const (
 	MaxSegment    = 64 << 20 // bytes of target
 	MaxLiteral    = 4 << 20  // bytes of target that are neither ZERO nor COPY
 	MaxDifference = 4 << 20  // bytes that are added to the base's
-	MaxDictionary = 4 << 20  // bytes of base that a payload may be decoded with
 	MaxOps        = 1 << 17  // instructions
 	MaxPayload    = 6 << 20  // bytes of payload
 
@@ -66,7 +65,7 @@ func HeadSize(prefix []byte) (int64, error) {
 		return 0, errors.New("not a twinkeel container")
 	}
 	if v := prefix[len(magic)]; v != Version {
-		return 0, fmt.Errorf("container version: got %d, want %d", v, Version)
+		return 0, fmt.Errorf("container version: got %d, want %d: another updater is needed", v, Version)
 	}
 	n := int64(binary.BigEndian.Uint32(prefix[len(magic)+1:]))
 	if n <= PrefixSize || n > release.MaxHeadSize {

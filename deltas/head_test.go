@@ -123,7 +123,8 @@ func TestHeadBytesThatAreNotCanonicalAreRefused(t *testing.T) {
 	}{
 		{"empty", nil, "not a twinkeel container"},
 		{"other magic", set(0, 'X'), "not a twinkeel container"},
-		{"later version", set(len(magic), 1), "container version: got 1, want 0"},
+		{"later version", set(len(magic), 2), "container version: got 2, want 1"},
+		{"version that was never kept", set(len(magic), 0), "container version: got 0, want 1"},
 		{"head of 4 GiB", set(len(magic)+1, 0xff), "head size"},
 		{"byte behind the head", append(bytes.Clone(good), 0), "got"},
 		{"unknown flag", seal(set(PrefixSize, 2)), "number: got 2"},

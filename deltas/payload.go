@@ -14,21 +14,17 @@ type StreamID byte
 const (
 	// StreamOps holds the instructions, as Op describes them.
 	StreamOps StreamID = 0
-	// StreamDictionary holds ranges of the base, each as the distance from the end of the
-	// range before it and a length; their bytes, in that order, are the dictionary of the
-	// streams that are coded with CodecZstdDictionary.
-	StreamDictionary StreamID = 1
 	// StreamData holds the bytes of all DATA instructions, in order.
-	StreamData StreamID = 2
+	StreamData StreamID = 1
 	// StreamModes holds a byte for each block of predict.BlockSize bytes of the target that
 	// an OpDiff touches, in order: twice the predict.Mode, and 1 more if the block has no
 	// difference from what is predicted.
-	StreamModes StreamID = 3
+	StreamModes StreamID = 2
 	// StreamDifference holds the bytes of all OpDiff, in order, less what is predicted,
 	// without the blocks that have none.
-	StreamDifference StreamID = 4
+	StreamDifference StreamID = 3
 
-	streamCount = 5
+	streamCount = 4
 )
 
 // Codec says how a stream is coded; the numbers are part of the format.
@@ -39,22 +35,15 @@ const (
 	CodecRaw Codec = 0
 	// CodecZstd is one zstd frame that states its content size.
 	CodecZstd Codec = 1
-	// CodecZstdDictionary is the same with the payload's dictionary as a raw one.
-	CodecZstdDictionary Codec = 2
-
 	// CodecAdaptive is package coder's, of the kind that the stream is of.
-	CodecAdaptive Codec = 3
+	CodecAdaptive Codec = 2
 
-	codecCount = 4
+	codecCount = 3
 )
 
-// DictionaryID is the identity that frames of CodecZstdDictionary name.
-const DictionaryID = 1
-
 const (
-	maxOpsStream        = 1 << 20
-	maxDictionaryStream = 64 << 10
-	maxModesStream      = MaxSegment / predict.BlockSize
+	maxOpsStream   = 1 << 20
+	maxModesStream = MaxSegment / predict.BlockSize
 )
 
 // Stream is one stream of a payload.
@@ -65,7 +54,8 @@ type Stream struct {
 	Body  []byte // as coded
 }
 
-// Streams are the streams of a payload by their id; one that it does not have is empty.
+// Streams are the streams of a payload by their id; one that it does not have is empty,
+// of CodecRaw.
 type Streams [streamCount]Stream
 
 // limit returns the largest Size of the stream, in bytes.
@@ -73,8 +63,6 @@ func (s StreamID) limit() uint64 {
 	switch s {
 	case StreamOps:
 		return maxOpsStream
-	case StreamDictionary:
-		return maxDictionaryStream
 	case StreamModes:
 		return maxModesStream
 	case StreamDifference:
@@ -108,6 +96,7 @@ func ParsePayload(payload []byte) (streams Streams, err error) {
 		next = id + 1
 	}
 	for i := range streams {
+		streams[i].ID = StreamID(i)
 		streams[i].Body = c.bytes(int(lengths[i]))
 	}
 	switch {
@@ -205,43 +194,6 @@ func AppendInstructions(b []byte, list []Instruction) []byte {
 			from = in.Offset + in.Length
 		}
 		b = binary.AppendUvarint(b, uint64(in.Length))
-	}
-	return b
-}
-
-// Range is a part of the base, in bytes.
-type Range struct {
-	Offset, Length int64
-}
-
-// ParseRanges reads the decoded StreamDictionary of a payload.
-func ParseRanges(b []byte) ([]Range, error) {
-	c := cursor{b: b}
-	var list []Range
-	var end, sum int64
-	for len(c.b) > 0 && c.err == nil {
-		r := Range{Offset: c.relative(end)}
-		r.Length = c.int64(MaxDictionary - sum)
-		if c.err == nil && r.Length == 0 {
-			return nil, errors.New("dictionary: range of 0 bytes")
-		}
-		end = r.Offset + r.Length
-		sum += r.Length
-		list = append(list, r)
-	}
-	if c.err != nil {
-		return nil, fmt.Errorf("dictionary: %w", c.err)
-	}
-	return list, nil
-}
-
-// AppendRanges appends to b the coded form of list.
-func AppendRanges(b []byte, list []Range) []byte {
-	var end int64
-	for _, r := range list {
-		b = binary.AppendVarint(b, r.Offset-end)
-		b = binary.AppendUvarint(b, uint64(r.Length))
-		end = r.Offset + r.Length
 	}
 	return b
 }

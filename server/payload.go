@@ -120,7 +120,7 @@ var errNoGain = errors.New("the delta saves next to nothing")
 // payload makes the container that leads from old (nil: from nothing) to now, verifies it
 // by applying it, and puts it into the repository, where nothing refers to it yet. If it is
 // not clearly smaller than full, it is errNoGain; full 0 means that it is the full image.
-func (s *Site) payload(ctx context.Context, old, now *image, from, to deltas.Identity, full int64, small bool) (blob release.Blob, err error) {
+func (s *Site) payload(ctx context.Context, old, now *image, from, to deltas.Identity, full int64) (blob release.Blob, err error) {
 	step := "full " + now.name
 	if old != nil {
 		step = "delta " + now.name + " from " + from.Root.Short()
@@ -148,7 +148,6 @@ func (s *Site) payload(ctx context.Context, old, now *image, from, to deltas.Ide
 	defer scratch.discard()
 	result, err := diff.Create(ctx, old.source(), now.source(), out, diff.Options{
 		Spool:    scratch,
-		Small:    small,
 		Progress: func(done, total int64) { s.opt.Progress(step, done, total) },
 	})
 	if err != nil {

@@ -21,7 +21,6 @@ type PublishOptions struct {
 	Images     map[string]string // name to path of the file or device
 	From       []release.Version // deltas start from these releases
 	Deltas     int               // and from this many of the newest ones before Version
-	Small      bool              // spend more CPU, here and on hosts, on smaller deltas
 	BlocksFrom int64             // images of so many bytes get a block map; 0: BlocksFrom; below 0: none
 	Epoch      uint64            // 0: that of the newest release, or 1
 	Attempt    uint64            // 0: 1
@@ -258,7 +257,7 @@ func (p *publication) checkVersion() error {
 func (p *publication) makePayloads(ctx context.Context) error {
 	for i, img := range p.images {
 		to := identity(p.m.Images[i])
-		blob, err := p.site.payload(ctx, nil, img, deltas.Identity{}, to, 0, p.in.Small)
+		blob, err := p.site.payload(ctx, nil, img, deltas.Identity{}, to, 0)
 		if err != nil {
 			return err
 		}
@@ -302,7 +301,7 @@ func (p *publication) makeDelta(ctx context.Context, old release.Image, i int) e
 			p.unsteady = append(p.unsteady, text)
 		}
 	}
-	blob, err := p.site.payload(ctx, base, p.images[i], identity(old), identity(p.m.Images[i]), p.m.Images[i].Full.Size, p.in.Small)
+	blob, err := p.site.payload(ctx, base, p.images[i], identity(old), identity(p.m.Images[i]), p.m.Images[i].Full.Size)
 	if errors.Is(err, errNoGain) {
 		p.note("image %s from %s: %v and is left out", old.Name, old.Root.Short(), err)
 		return nil

@@ -31,7 +31,9 @@ func (s *Site) unpack(ctx context.Context, old release.Image) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = decode.Apply(ctx, container, nil, out, func(done, total int64) { s.opt.Progress("unpack "+old.Name, done, total) })
+	err = decode.Apply(ctx, container, nil, out, decode.Options{
+		Progress: func(done, total int64) { s.opt.Progress("unpack "+old.Name, done, total) },
+	})
 	if err != nil {
 		out.discard()
 		return nil, fmt.Errorf("unpack %s: %w", old.Name, err)

@@ -33,7 +33,6 @@ it made, for experiments, and for exchange with other tools.` + exitStatus,
 func newDeltaCreateCommand(t *terminal) *cobra.Command {
 	var output, format string
 	var threads int
-	var small bool
 	cmd := &cobra.Command{
 		Use:   "create OLD NEW -o FILE",
 		Short: "Make the delta that leads from OLD to NEW",
@@ -45,7 +44,7 @@ The format bsdiff40 is for other tools; it wants both files in memory, many time
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch format {
 			case "twinkeel":
-				return createContainer(cmd.Context(), t, args[0], args[1], output, diff.Options{Threads: threads, Small: small})
+				return createContainer(cmd.Context(), t, args[0], args[1], output, diff.Options{Threads: threads})
 			case "bsdiff40":
 				return createPatch(args[0], args[1], output)
 			}
@@ -55,7 +54,6 @@ The format bsdiff40 is for other tools; it wants both files in memory, many time
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write the delta to `FILE`")
 	cmd.Flags().StringVar(&format, "format", "twinkeel", "twinkeel or bsdiff40")
 	cmd.Flags().IntVar(&threads, "threads", 0, "use `N` threads; 0 means all processors; the result is the same")
-	cmd.Flags().BoolVar(&small, "small", false, "make it smaller, for several times the CPU time here and where it is applied")
 	require(cmd, "output")
 	return cmd
 }
@@ -124,6 +122,7 @@ func createPatch(oldPath, newPath, output string) error {
 
 func newDeltaApplyCommand(t *terminal) *cobra.Command {
 	var output string
+	var threads int
 	cmd := &cobra.Command{
 		Use:   "apply OLD DELTA -o NEW",
 		Short: "Make NEW of OLD and a delta",
@@ -151,7 +150,7 @@ however, has no digest to verify with.` + exitStatus,
 			}
 			return writeOutput(output, func(out *os.File) error {
 				c := decode.Container{Reader: delta, Size: delta.size}
-				if err := decode.Apply(cmd.Context(), c, base, out, t.stepProgress("apply")); err != nil {
+				if err := decode.Apply(cmd.Context(), c, base, out, decode.Options{Threads: threads, Progress: t.stepProgress("apply")}); err != nil {
 					return fmt.Errorf("apply %s: %w", args[1], err)
 				}
 				return nil
@@ -159,6 +158,7 @@ however, has no digest to verify with.` + exitStatus,
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write the new file to `FILE`")
+	cmd.Flags().IntVar(&threads, "threads", 0, "use `N` threads, with 16 MiB each; 0 means all processors")
 	require(cmd, "output")
 	return cmd
 }

@@ -38,10 +38,10 @@ type inspectedStream struct {
 
 // The names of streams and codecs are those of docs/format-delta.md.
 var (
-	streamNames = map[deltas.StreamID]string{deltas.StreamOps: "instructions", deltas.StreamDictionary: "dictionary",
+	streamNames = map[deltas.StreamID]string{deltas.StreamOps: "instructions",
 		deltas.StreamData: "data", deltas.StreamModes: "modes", deltas.StreamDifference: "difference"}
 	codecNames = map[deltas.Codec]string{deltas.CodecRaw: "raw", deltas.CodecZstd: "zstd",
-		deltas.CodecZstdDictionary: "zstd with dictionary", deltas.CodecAdaptive: "adaptive"}
+		deltas.CodecAdaptive: "adaptive"}
 )
 
 type inspectedImage struct {
@@ -66,7 +66,6 @@ type inspectedBytes struct {
 	DiffPayload  int64 `json:"diffPayload"`
 	Data         int64 `json:"data"`
 	DataPayload  int64 `json:"dataPayload"` // what data takes in the delta
-	Dictionary   int64 `json:"dictionary"`  // old bytes that help to decode data
 	Instructions int   `json:"instructions"`
 }
 
@@ -124,7 +123,7 @@ func inspect(f *input, files *shares) (*inspection, error) {
 }
 
 func counted(s decode.Summary) inspectedBytes {
-	return inspectedBytes{s.Zero, s.Copy, s.Diff, s.DiffPayload, s.Data, s.DataPayload, s.Dictionary, s.Instructions}
+	return inspectedBytes{s.Zero, s.Copy, s.Diff, s.DiffPayload, s.Data, s.DataPayload, s.Instructions}
 }
 
 // countStreams adds the streams of a payload, which was verified.

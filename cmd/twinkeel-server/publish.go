@@ -92,7 +92,6 @@ unpacked from the repository; only the new ones are needed here.
 	f.StringVar(&in.Compatible, "compatible", "", "machines that the images are made for")
 	f.Var(pairsValue(in.Images), "image", "NAME=FILE (repeatable)")
 	f.Var(versionsValue{&in.From}, "from", "release that a delta starts from (repeatable)")
-	f.BoolVar(&in.Small, "small", false, "make smaller deltas, for several times the CPU time here and on hosts")
 	f.Int64Var(&in.BlocksFrom, "blocks-from", server.BlocksFrom, "make a block map of images of at least `BYTES`, for hosts that can use no delta; -1: of none")
 	f.IntVar(&in.Deltas, "deltas", 3, "make deltas from this many of the newest releases")
 	f.Uint64Var(&in.Epoch, "epoch", 0, "security epoch; default: that of the newest release, or 1")

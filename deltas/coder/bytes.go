@@ -1,155 +1,137 @@
 package coder
 
-const (
-	// orders is how many contexts with histories a byte is predicted from.
-	orders = 6
-	// slotBytes: a slot holds a check and the states of the 15 nodes of four bits.
-	slotBytes = 16
-	// maxSlots bounds the histories to 4 MiB.
-	maxSlots = 1 << 18
-	// minSlots keeps the histories of small streams small.
-	minSlots = 1 << 8
-)
+import "math/bits"
+
+// byteContexts is how many contexts with counters of their own a byte has.
+const byteContexts = 3
+
+// A slot holds the counters of the 15 nodes that four bits have, and first a check, so
+// that few contexts are taken for another. Two slots are a cache line.
+type slot [16]uint16
+
+// empty is a slot that has learned nothing.
+var empty = slot{0, evenOdds, evenOdds, evenOdds, evenOdds, evenOdds, evenOdds, evenOdds,
+	evenOdds, evenOdds, evenOdds, evenOdds, evenOdds, evenOdds, evenOdds, evenOdds}
 
 // byteModel predicts bytes, bit by bit, first bit highest. A context is a hash of what
-// came before; per context and per bits of the byte known so far there is a state.
+// came before; per context and half of a byte there is a slot.
 type byteModel struct {
 	tables *tables
-	slots  []byte
+	slots  []slot
 	mask   uint32
 
-	direct    []uint16 // by the last byte and the bits known: plain probabilities
-	odds      [orders][256]uint16
-	context   [orders]uint32 // of the byte
-	slot      [orders]*[slotBytes]byte
-	situation int // chooses weights, where no matches do: below matchClasses
-	match     matcher
-	mixer     mixer
-	refine    refine
+	context   [byteContexts]uint32 // of the byte
+	situation uint32               // chooses weights: below situations
+	direct    [1 << 16]uint16      // counters by the last byte and the bits known
+	sets      [situations << 8]weights
+
+	expect  uint32  // a byte, behind a one, that is expected; 0 if none is
+	trust   *uint16 // how often, of late, what is expected so has come
+	unknown uint16  // for trust to point at
 }
 
-// newByteModel returns a model for a stream of n bytes, of which matches are looked for
-// among the first matched.
-func newByteModel(n, matched int) *byteModel {
-	slots := minSlots
-	for slots < maxSlots && slots < 4*n {
-		slots *= 2
+const situations = 4
+
+// reset makes the model forget everything. It has slots for a stream of n bytes, as far
+// as most allows.
+func (m *byteModel) reset(t *tables, n, most int) {
+	size := 1 << 8
+	for size < most && size < 2*n {
+		size *= 2
 	}
-	t := newTables()
-	m := &byteModel{
-		tables: t,
-		slots:  make([]byte, slots*slotBytes),
-		mask:   uint32(slots - 1),
-		direct: make([]uint16, 1<<16),
-		mixer:  newMixer(t, 256*matchClasses, orders+2),
-		refine: newRefine(1 << 12),
-		match:  newMatcher(t, matched),
+	if len(m.slots) < size {
+		m.slots = make([]slot, size)
+	} else {
+		clear(m.slots[:size])
 	}
-	fill(m.direct)
-	for i := range m.odds {
-		m.odds[i] = t.odds
-	}
-	return m
+	m.tables, m.mask = t, uint32(size-1)
+	m.context, m.situation, m.expect = [byteContexts]uint32{}, 0, 0
+	fill(m.direct[:])
+	fillWeights(m.sets[:])
 }
 
-// find points at the slot of a context; one that holds another context is emptied.
-func (m *byteModel) find(context uint32) *[slotBytes]byte {
+// find returns the slot of a context; one that holds another context is emptied.
+func (m *byteModel) find(context uint32) *slot {
 	context *= 0x9e3779b1
-	check := byte(context >> 24)
-	i := (context ^ context>>15) & m.mask
-	first := (*[slotBytes]byte)(m.slots[i*slotBytes:])
+	check := uint16(context>>16) | 1
+	i := context & m.mask
+	first := &m.slots[i]
 	if first[0] == check {
 		return first
 	}
-	second := (*[slotBytes]byte)(m.slots[(i^1)*slotBytes:])
+	second := &m.slots[i^1]
 	if second[0] == check {
 		return second
 	}
-	if first[1] > second[1] {
+	if first[1]&countMask > second[1]&countMask {
 		first = second
 	}
-	*first = [slotBytes]byte{check}
+	*first = empty
+	first[0] = check
 	return first
 }
 
-// code codes a byte whose contexts are set and that follows last.
+// code codes a byte whose contexts are set and that follows last. Most of the time of a
+// decoder goes by here: what rangeCoder.code and quad do is written out for that reason,
+// and a bit that is decoded is a mask of all ones or none, for want of a branch that a
+// processor could guess wrong.
 func (m *byteModel) code(rc *rangeCoder, value, last byte) byte {
-	if m.match.length >= longMatch {
-		if hit, b := m.match.long(rc, value); hit {
-			return b
-		}
-	}
-	known := 1 // the bits known so far, behind a one
+	t := m.tables
 	direct := (*[256]uint16)(m.direct[int(last)<<8:])
-	for half := range 2 {
-		for i := range m.slot {
-			c := m.context[i] + uint32(i)
-			if half == 1 {
-				c = c*0x2c1b3c6d + uint32(known)*0x297a2d39
+	sets := (*[256]weights)(m.sets[m.situation<<8:])
+	known := uint32(1) // the bits known so far, behind a one
+	for half := range uint32(2) {
+		c := half * known * 0x2c1b3c6d
+		s0, s1, s2 := m.find(m.context[0]+c), m.find(m.context[1]+c), m.find(m.context[2]+c)
+		span, code := rc.span, rc.value
+		for node := uint32(1); node < 16; {
+			p0, p1, p2, p3 := &s0[node], &s1[node], &s2[node], &direct[known&255]
+			x0 := int32(t.stretch[*p0>>4])
+			x1 := int32(t.stretch[*p1>>4])
+			x2 := int32(t.stretch[*p2>>4])
+			x3 := int32(t.stretch[*p3>>4])
+			x4, p4, against := int32(0), &m.unknown, uint32(0)
+			if left := bits.LeadingZeros32(known) - 23; m.expect>>left == known {
+				// trust counts right and wrong instead of ones and zeros.
+				p4, x4 = m.trust, int32(t.stretch[*m.trust>>4])
+				if m.expect>>(left-1)&1 == 0 {
+					x4, against = -x4, ^uint32(0)
+				}
 			}
-			m.slot[i] = m.find(c)
+			w := &sets[known&255]
+			one := t.mixed(int64(x0)*int64(w[0]) + int64(x1)*int64(w[1]) + int64(x2)*int64(w[2]) + int64(x3)*int64(w[3]) + int64(x4)*int64(w[4]))
+			bound := span >> probabilityBits * one
+			var ones uint32
+			if rc.decoding {
+				ones = uint32((int64(code) - int64(bound)) >> 63)
+				code -= bound &^ ones
+				span = bound&ones | (span-bound)&^ones
+				for span < rangeFloor {
+					span <<= 8
+					code = code<<8 | uint32(rc.read())
+				}
+			} else {
+				ones = -uint32(value >> 7)
+				value <<= 1
+				rc.span = span
+				rc.encode(int(ones&1), bound)
+				span = rc.span
+			}
+			off := int32(ones&0xffff) - int32(one)
+			w[0] += (x0*off + learnHalf) >> learnShift
+			w[1] += (x1*off + learnHalf) >> learnShift
+			w[2] += (x2*off + learnHalf) >> learnShift
+			w[3] += (x3*off + learnHalf) >> learnShift
+			w[4] += (x4*off + learnHalf) >> learnShift
+			t.learn(p0, ones)
+			t.learn(p1, ones)
+			t.learn(p2, ones)
+			t.learn(p3, ones)
+			t.learn(p4, ones^against)
+			node = node<<1 | ones&1
+			known = known<<1 | ones&1
 		}
-		node := 1
-		for range 4 {
-			bit := m.bit(rc, int(value>>7), node, known, last, &direct[known])
-			value <<= 1
-			node = node<<1 | bit
-			known = known<<1 | bit
-		}
+		rc.span, rc.value = span, code
 	}
 	return byte(known)
-}
-
-// bit codes one bit of a byte. Most of the time of a decoder goes by here: the loops over
-// the contexts, and the work of mixer, are written out for that reason.
-func (m *byteModel) bit(rc *rangeCoder, bit, node, known int, last byte, direct *uint16) int {
-	node &= 15
-	s0, s1, s2, s3, s4, s5 := &m.slot[0][node], &m.slot[1][node], &m.slot[2][node], &m.slot[3][node], &m.slot[4][node], &m.slot[5][node]
-	p0 := &m.odds[0][*s0]
-	p1 := &m.odds[1][*s1]
-	p2 := &m.odds[2][*s2]
-	p3 := &m.odds[3][*s3]
-	p4 := &m.odds[4][*s4]
-	p5 := &m.odds[5][*s5]
-	x0 := int32(m.tables.stretch[*p0>>4])
-	x1 := int32(m.tables.stretch[*p1>>4])
-	x2 := int32(m.tables.stretch[*p2>>4])
-	x3 := int32(m.tables.stretch[*p3>>4])
-	x4 := int32(m.tables.stretch[*p4>>4])
-	x5 := int32(m.tables.stretch[*p5>>4])
-	x6 := int32(m.tables.stretch[*direct>>4])
-	x7, class := m.match.predict(known)
-
-	w := &m.mixer.sets[(class+m.situation)<<8|known]
-	sum := int64(x0)*int64(w[0]) + int64(x1)*int64(w[1]) + int64(x2)*int64(w[2]) + int64(x3)*int64(w[3]) + int64(x4)*int64(w[4]) + int64(x5)*int64(w[5]) + int64(x6)*int64(w[6]) + int64(x7)*int64(w[7])
-	x := limit(sum >> 16)
-	mixed := int32(m.tables.squash[x+stretchLimit+1])
-	bit = rc.code(bit, legal((uint32(mixed)+3*m.refine.apply(x, int(last>>4)<<8|known))>>2))
-
-	off := int32(bit)<<16 - mixed
-	w[0] += (x0*off + learnHalf) >> learnShift
-	w[1] += (x1*off + learnHalf) >> learnShift
-	w[2] += (x2*off + learnHalf) >> learnShift
-	w[3] += (x3*off + learnHalf) >> learnShift
-	w[4] += (x4*off + learnHalf) >> learnShift
-	w[5] += (x5*off + learnHalf) >> learnShift
-	w[6] += (x6*off + learnHalf) >> learnShift
-	w[7] += (x7*off + learnHalf) >> learnShift
-	m.refine.learn(bit)
-	m.match.learn(bit)
-	approach(direct, bit, 4)
-	approach(p0, bit, 7)
-	approach(p1, bit, 7)
-	approach(p2, bit, 7)
-	approach(p3, bit, 7)
-	approach(p4, bit, 7)
-	approach(p5, bit, 7)
-	y := bit & 1
-	*s0 = m.tables.next[*s0][y]
-	*s1 = m.tables.next[*s1][y]
-	*s2 = m.tables.next[*s2][y]
-	*s3 = m.tables.next[*s3][y]
-	*s4 = m.tables.next[*s4][y]
-	*s5 = m.tables.next[*s5][y]
-	return bit
 }

@@ -3,6 +3,7 @@ package coder
 import (
 	"errors"
 	"fmt"
+	"io"
 )
 
 // Kind says what a stream holds, and so how it is modelled. The numbers are part of the
@@ -10,14 +11,12 @@ import (
 type Kind uint8
 
 const (
-	// Control holds instructions: operation bytes and varints.
-	Control Kind = iota
-	// Modes holds the number of a predictor per block.
-	Modes
+	// Instructions holds operation bytes and varints, as a payload lists them.
+	Instructions Kind = iota
+	// Literals holds new bytes, programs and data, or the number of a predictor per block.
+	Literals
 	// Difference holds new bytes less old ones: mostly zero.
 	Difference
-	// Literals holds new bytes: programs and data.
-	Literals
 	kinds
 )
 
@@ -27,76 +26,120 @@ const MaxLength = 16 << 20
 // ErrLength is wrapped by errors about streams of more than MaxLength bytes.
 var ErrLength = errors.New("stream is too long")
 
-// Encode returns the code of at most MaxLength bytes. It panics on more, and on a kind
-// that does not exist: both are mistakes of the caller, not of data.
-func Encode(kind Kind, b []byte) []byte {
-	if kind >= kinds || len(b) > MaxLength {
-		panic(fmt.Sprintf("coder: encode kind %d: %d bytes", kind, len(b)))
+// model predicts one kind of stream. It encodes the whole of b, or decodes as many bytes
+// into b as it has room for.
+type model interface {
+	reset(t *tables, n int)
+	code(rc *rangeCoder, b []byte) error
+}
+
+func newModel(kind Kind) model {
+	switch kind {
+	case Instructions:
+		return new(records)
+	case Literals:
+		return new(literals)
+	}
+	return new(sparse)
+}
+
+// Encoder encodes streams. The zero value is ready; one that is used again reuses its
+// memory. It is not safe for concurrent use.
+type Encoder struct {
+	tables *tables
+	models [kinds]model
+}
+
+// Encode returns the code of b. It is an error if b is longer than MaxLength, or is of
+// the kind Instructions and not a list of such, with every number in its shortest form.
+func (e *Encoder) Encode(kind Kind, b []byte) ([]byte, error) {
+	if err := check(kind, len(b)); err != nil {
+		return nil, fmt.Errorf("encode stream: %w", err)
 	}
 	if len(b) == 0 {
-		return nil
+		return nil, nil
+	}
+	if e.tables == nil {
+		e.tables = newTables()
+	}
+	if e.models[kind] == nil {
+		e.models[kind] = newModel(kind)
 	}
 	rc := newEncoder(len(b)/8 + 16)
-	_ = run(rc, kind, b)
-	return rc.finish()
+	e.models[kind].reset(e.tables, len(b))
+	if err := e.models[kind].code(&rc, b); err != nil {
+		return nil, fmt.Errorf("encode stream: %w", err)
+	}
+	return rc.finish(), nil
 }
 
-// Decode returns the n bytes that b is the code of.
-func Decode(kind Kind, b []byte, n int) ([]byte, error) {
-	if n < 0 || n > MaxLength {
-		return nil, fmt.Errorf("decode stream: %w: got %d bytes, want at most %d", ErrLength, n, MaxLength)
-	}
-	out := make([]byte, n)
-	if err := DecodeInto(kind, out, b); err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-// DecodeInto fills out with the bytes that b is the code of. Whatever b is, it takes time
-// that follows len(out), and memory of 8 MiB. It is an error when out is longer than
-// MaxLength, and when b ends too early or too late for it; other damage may give wrong
-// bytes instead, which the caller has to tell by their digest.
-func DecodeInto(kind Kind, out, b []byte) error {
-	switch n := len(out); {
+func check(kind Kind, n int) error {
+	switch {
 	case kind >= kinds:
-		return fmt.Errorf("decode stream: kind %d is unknown", kind)
-	case n > MaxLength:
-		return fmt.Errorf("decode stream: %w: got %d bytes, want at most %d", ErrLength, n, MaxLength)
-	case n == 0 && len(b) == 0:
-		return nil
-	case n == 0:
-		return fmt.Errorf("decode stream: got %d bytes for an empty stream", len(b))
-	}
-	rc := newDecoder(b)
-	if err := run(rc, kind, out); err != nil {
-		return fmt.Errorf("decode stream: %w", err)
-	}
-	if err := rc.end(); err != nil {
-		return fmt.Errorf("decode stream: %w", err)
+		return fmt.Errorf("kind %d is unknown", kind)
+	case n < 0 || n > MaxLength:
+		return fmt.Errorf("%w: got %d bytes, want at most %d", ErrLength, n, MaxLength)
 	}
 	return nil
 }
 
-// run encodes b, or decodes as many bytes into it.
-func run(rc *rangeCoder, kind Kind, b []byte) error {
-	if kind == Difference {
-		return newSparseModel(len(b)).run(rc, b)
+// Decoder decodes one stream after the other, piece by piece. The zero value has an
+// empty stream; one that is used again reuses its memory. It is not safe for concurrent use.
+type Decoder struct {
+	tables *tables
+	models [kinds]model
+	model  model // of the stream
+	rc     rangeCoder
+	left   int // bytes of the stream that are not yet read
+}
+
+// Reset makes d read the n bytes that code is the code of. It takes at most 4 MiB for
+// streams of each kind, whatever they hold.
+func (d *Decoder) Reset(kind Kind, code []byte, n int) error {
+	d.left = 0
+	if err := check(kind, n); err != nil {
+		return fmt.Errorf("decode stream: %w", err)
 	}
-	m := newByteModel(len(b), len(b))
-	var history contexts = &rows{}
-	if kind == Control {
-		history = &numbers{}
-	}
-	last := byte(0)
-	for i := range b {
-		if rc.cut {
-			return errCut
+	if n == 0 {
+		if len(code) > 0 {
+			return fmt.Errorf("decode stream: got %d bytes for an empty stream", len(code))
 		}
-		history.set(&m.context, b[:i])
-		last = m.code(rc, b[i], last)
-		b[i] = last
-		m.match.follow(b[:i+1])
+		return nil
 	}
+	if d.tables == nil {
+		d.tables = newTables()
+	}
+	if d.models[kind] == nil {
+		d.models[kind] = newModel(kind)
+	}
+	d.left, d.model, d.rc = n, d.models[kind], newDecoder(code)
+	d.model.reset(d.tables, n)
 	return nil
+}
+
+// Read fills b with the next bytes of the stream, or with its last; behind them it
+// returns io.EOF. It takes time that follows len(b). It is an error when the code ends too
+// early for the bytes read, or at the end of the stream too late; other damage may give
+// wrong bytes instead, which the caller has to tell by their digest.
+func (d *Decoder) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	if d.left == 0 {
+		return 0, io.EOF
+	}
+	b = b[:min(len(b), d.left)]
+	err := d.model.code(&d.rc, b)
+	d.left -= len(b)
+	if err == nil && d.rc.cut {
+		err = errCut
+	}
+	if err == nil && d.left == 0 {
+		err = d.rc.end()
+	}
+	if err != nil {
+		d.left = 0
+		return 0, fmt.Errorf("decode stream: %w", err)
+	}
+	return len(b), nil
 }

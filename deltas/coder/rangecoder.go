@@ -34,12 +34,12 @@ type rangeCoder struct {
 	cut   bool // more was asked for than the input holds
 }
 
-func newEncoder(sizeHint int) *rangeCoder {
-	return &rangeCoder{span: 1<<32 - 1, out: make([]byte, 0, sizeHint)}
+func newEncoder(sizeHint int) rangeCoder {
+	return rangeCoder{span: 1<<32 - 1, out: make([]byte, 0, sizeHint)}
 }
 
-func newDecoder(in []byte) *rangeCoder {
-	c := &rangeCoder{decoding: true, span: 1<<32 - 1, in: in}
+func newDecoder(in []byte) rangeCoder {
+	c := rangeCoder{decoding: true, span: 1<<32 - 1, in: in}
 	for range tail {
 		c.value = c.value<<8 | uint32(c.read())
 	}
@@ -63,6 +63,12 @@ func (c *rangeCoder) code(bit int, one uint32) int {
 		}
 		return bit
 	}
+	c.encode(bit, bound)
+	return bit
+}
+
+// encode encodes a bit; of the interval, bound is what a one has.
+func (c *rangeCoder) encode(bit int, bound uint32) {
 	if bit != 0 {
 		c.span = bound
 	} else {
@@ -73,6 +79,12 @@ func (c *rangeCoder) code(bit int, one uint32) int {
 		c.span <<= 8
 		c.shift()
 	}
+}
+
+// learn codes a bit with a probability that learns from it alone, by 1/2^rate.
+func (c *rangeCoder) learn(p *uint16, bit int, rate uint) int {
+	bit = c.code(bit, min(max(uint32(*p), 16), 1<<probabilityBits-16))
+	*p += uint16((int32(-bit)&0xffff - int32(*p)) >> rate)
 	return bit
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/twinkeel/twinkeel/release"
 )
 
-// maxWindow is the largest window that a zstd frame may ask for, in bytes.
-const maxWindow = 8 << 20
+// pieceSize is how much is decoded, or read of the base, at once, in bytes.
+const pieceSize = 64 << 10
 
 // Decode is a Decoder used once.
 func Decode(payload []byte, s deltas.Segment, base io.ReaderAt, w io.Writer) error {
@@ -22,16 +22,18 @@ func Decode(payload []byte, s deltas.Segment, base io.ReaderAt, w io.Writer) err
 }
 
 // Decoder turns payloads into plans. The zero value is ready; one that is used again
-// reuses its memory. It is not safe for concurrent use.
+// reuses its memory, which is at most 24 MiB with the payload, whatever that says. It is
+// not safe for concurrent use.
 type Decoder struct {
 	zstd       *zstd.Decoder
+	code       coder.Decoder // of instructions, then of modes, then of data
 	plan       *deltas.PlanWriter
 	ops        []byte
-	ranges     []byte
-	dictionary []byte
-	data       []byte
+	frames     []byte // data of a frame
 	modes      []byte
-	difference []byte
+	difference []byte // of a frame
+	data       stream
+	piece      []byte
 	moves      []predict.Move
 	patcher    patcher
 }
@@ -51,27 +53,23 @@ func (d *Decoder) decode(payload []byte, s deltas.Segment, base io.ReaderAt, w i
 	if err != nil {
 		return err
 	}
-	d.dictionary = d.dictionary[:0] // the last payload's must not be seen by this one
-	ops, err := d.stream(streams[deltas.StreamOps], &d.ops)
-	if err != nil {
-		return err
-	}
-	if err := d.readDictionary(streams[deltas.StreamDictionary], base); err != nil {
-		return err
-	}
-	data, err := d.stream(streams[deltas.StreamData], &d.data)
+	ops, err := d.whole(streams[deltas.StreamOps], &d.ops)
 	if err != nil {
 		return err
 	}
 	if err := d.patch(&streams, ops, s, base); err != nil {
 		return err
 	}
+	if d.data, err = d.open(streams[deltas.StreamData], &d.code, &d.frames); err != nil {
+		return err
+	}
 	if d.plan == nil {
 		d.plan = deltas.NewPlanWriter(w)
+		d.piece = make([]byte, pieceSize)
 	} else {
 		d.plan.Reset(w)
 	}
-	return d.writePlan(deltas.NewInstructions(ops, s.Length), s.Offset, data, base != nil)
+	return d.writePlan(deltas.NewInstructions(ops, s.Length), s.Offset, base != nil)
 }
 
 // parse verifies payload and finds its streams.
@@ -85,39 +83,22 @@ func parse(payload []byte, s deltas.Segment) (deltas.Streams, error) {
 	return deltas.ParsePayload(payload)
 }
 
-func (d *Decoder) writePlan(list *deltas.Instructions, at int64, data []byte, hasBase bool) error {
+func (d *Decoder) writePlan(list *deltas.Instructions, at int64, hasBase bool) error {
 	for {
 		in, ok, err := list.Next()
 		if err != nil {
-			return err
+			return fmt.Errorf("target at %d: %w", at, err)
 		}
 		if !ok {
 			break
 		}
-		switch in.Op {
-		case deltas.OpZero:
-			err = d.plan.Zero(in.Length)
-		case deltas.OpCopy:
-			if !hasBase {
-				return errors.New("copy without a base")
-			}
-			err = d.plan.Copy(in.Offset, in.Length)
-		case deltas.OpData:
-			if in.Length > int64(len(data)) {
-				return fmt.Errorf("data stream ends %d bytes early", in.Length-int64(len(data)))
-			}
-			err = d.plan.Data(data[:in.Length])
-			data = data[in.Length:]
-		case deltas.OpDiff:
-			err = d.patcher.run(d.plan, in.Offset, at, in.Length)
+		if err := d.write(in, at, hasBase); err != nil {
+			return fmt.Errorf("target at %d: %w", at, err)
 		}
 		at += in.Length
-		if err != nil {
-			return err
-		}
 	}
-	if len(data) > 0 {
-		return fmt.Errorf("%d bytes of the data stream are not used", len(data))
+	if err := d.data.end(); err != nil {
+		return err
 	}
 	if err := d.patcher.end(); err != nil {
 		return err
@@ -125,111 +106,39 @@ func (d *Decoder) writePlan(list *deltas.Instructions, at int64, data []byte, ha
 	return d.plan.Flush()
 }
 
-// readDictionary reads the ranges that s lists into d.dictionary.
-func (d *Decoder) readDictionary(s deltas.Stream, base io.ReaderAt) error {
-	if s.Size == 0 {
-		return nil
-	}
-	if base == nil {
-		return errors.New("dictionary without a base")
-	}
-	coded, err := d.stream(s, &d.ranges)
-	if err != nil {
-		return err
-	}
-	list, err := deltas.ParseRanges(coded)
-	if err != nil {
-		return err
-	}
-	var sum int64
-	for _, r := range list {
-		sum += r.Length
-	}
-	d.dictionary = resize(d.dictionary, int(sum))
-	at := d.dictionary
-	for _, r := range list {
-		if n, err := base.ReadAt(at[:r.Length], r.Offset); int64(n) < r.Length {
-			return fmt.Errorf("dictionary: read base at %d: %w", r.Offset+int64(n), err)
+// write writes what in makes at the offset at of the target.
+func (d *Decoder) write(in deltas.Instruction, at int64, hasBase bool) error {
+	switch in.Op {
+	case deltas.OpZero:
+		return d.plan.Zero(in.Length)
+	case deltas.OpCopy:
+		if !hasBase {
+			return errors.New("copy without a base")
 		}
-		at = at[r.Length:]
+		return d.plan.Copy(in.Offset, in.Length)
+	case deltas.OpData:
+		return d.copyData(in.Length)
+	}
+	return d.patcher.run(d.plan, in.Offset, at, in.Length)
+}
+
+// copyData writes the next n bytes of the data stream.
+func (d *Decoder) copyData(n int64) error {
+	if n > int64(d.data.left) {
+		return fmt.Errorf("stream %d ends %d bytes early", deltas.StreamData, n-int64(d.data.left))
+	}
+	if err := d.plan.Begin(n); err != nil {
+		return err
+	}
+	for n > 0 {
+		b := d.piece[:min(n, pieceSize)]
+		if err := d.data.next(b); err != nil {
+			return err
+		}
+		if _, err := d.plan.Write(b); err != nil {
+			return err
+		}
+		n -= int64(len(b))
 	}
 	return nil
-}
-
-// stream returns the decoded bytes of s: s.Size of them, in *buf or in s.Body.
-func (d *Decoder) stream(s deltas.Stream, buf *[]byte) ([]byte, error) {
-	switch s.Codec {
-	case deltas.CodecRaw:
-		return s.Body, nil
-	case deltas.CodecAdaptive:
-		*buf = resize(*buf, s.Size)
-		if err := coder.DecodeInto(Kind(s.ID), *buf, s.Body); err != nil {
-			return nil, fmt.Errorf("stream %d: %w", s.ID, err)
-		}
-		return *buf, nil
-	case deltas.CodecZstdDictionary:
-		if len(d.dictionary) == 0 {
-			return nil, fmt.Errorf("stream %d: is coded with a dictionary that is not there", s.ID)
-		}
-	}
-	if err := d.reset(s.Codec == deltas.CodecZstdDictionary); err != nil {
-		return nil, fmt.Errorf("stream %d: %w", s.ID, err)
-	}
-	// The frame's own word for its size is compared first, so that a bomb is refused
-	// before a byte of it is decoded; then the capacity keeps the decoder to it.
-	var h zstd.Header
-	if err := h.Decode(s.Body); err != nil {
-		return nil, fmt.Errorf("stream %d: %w", s.ID, err)
-	}
-	if !h.HasFCS || h.FrameContentSize != uint64(s.Size) {
-		return nil, fmt.Errorf("stream %d: frame of %d bytes, want %d", s.ID, h.FrameContentSize, s.Size)
-	}
-	*buf = resize(*buf, s.Size)
-	out, err := d.zstd.DecodeAll(s.Body, (*buf)[:0])
-	if err != nil {
-		return nil, fmt.Errorf("stream %d: %w", s.ID, err)
-	}
-	if len(out) != s.Size {
-		return nil, fmt.Errorf("stream %d: got %d bytes, want %d", s.ID, len(out), s.Size)
-	}
-	return out, nil
-}
-
-// Kind returns how CodecAdaptive models a stream.
-func Kind(id deltas.StreamID) coder.Kind {
-	switch id {
-	case deltas.StreamModes:
-		return coder.Modes
-	case deltas.StreamDifference:
-		return coder.Difference
-	case deltas.StreamData:
-		return coder.Literals
-	}
-	return coder.Control
-}
-
-// reset makes d.zstd ready for a frame with or without the dictionary.
-func (d *Decoder) reset(dictionary bool) (err error) {
-	options := []zstd.DOption{zstd.WithDecoderDictDelete()}
-	if dictionary {
-		options = append(options, zstd.WithDecoderDictRaw(deltas.DictionaryID, d.dictionary))
-	}
-	if d.zstd != nil {
-		return d.zstd.ResetWithOptions(nil, options...)
-	}
-	d.zstd, err = zstd.NewReader(nil, append(options,
-		zstd.WithDecoderConcurrency(1),
-		zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxWindow(maxWindow),
-		zstd.WithDecoderMaxMemory(maxWindow),
-		zstd.WithDecodeAllCapLimit(true))...)
-	return err
-}
-
-// resize returns b with length n, or new memory if b is too small.
-func resize(b []byte, n int) []byte {
-	if cap(b) < n {
-		return make([]byte, n)
-	}
-	return b[:n]
 }

@@ -25,19 +25,22 @@ func raw(id deltas.StreamID, b []byte) deltas.Stream {
 	return deltas.Stream{ID: id, Codec: deltas.CodecRaw, Size: len(b), Body: b}
 }
 
-func compressed(t testing.TB, id deltas.StreamID, b, dictionary []byte) deltas.Stream {
+func compressed(t testing.TB, id deltas.StreamID, b []byte) deltas.Stream {
 	t.Helper()
-	options := []zstd.EOption{zstd.WithSingleSegment(true), zstd.WithEncoderConcurrency(1)}
-	codec := deltas.CodecZstd
-	if dictionary != nil {
-		codec = deltas.CodecZstdDictionary
-		options = append(options, zstd.WithEncoderDictRaw(deltas.DictionaryID, dictionary), zstd.WithEncoderLevel(zstd.SpeedBestCompression))
-	}
-	e, err := zstd.NewWriter(nil, options...)
+	e, err := zstd.NewWriter(nil, zstd.WithSingleSegment(true), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return deltas.Stream{ID: id, Codec: codec, Size: len(b), Body: e.EncodeAll(b, nil)}
+	return deltas.Stream{ID: id, Codec: deltas.CodecZstd, Size: len(b), Body: e.EncodeAll(b, nil)}
+}
+
+func adaptive(t testing.TB, id deltas.StreamID, b []byte) deltas.Stream {
+	t.Helper()
+	code, err := new(coder.Encoder).Encode(Kind(id), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return deltas.Stream{ID: id, Codec: deltas.CodecAdaptive, Size: len(b), Body: code}
 }
 
 func ops(list ...deltas.Instruction) []byte { return deltas.AppendInstructions(nil, list) }
@@ -78,13 +81,11 @@ func TestDecodedPayloadIsTheSegment(t *testing.T) {
 		deltas.Instruction{Op: deltas.OpData, Length: 50},
 	)
 	want := bytes.Join([][]byte{base[5000:8000], data[:400], base[10:100], make([]byte, 652), data[400:]}, nil)
-	dictionary := append(bytes.Clone(base[8000:9000]), base[100:300]...)
-	ranges := deltas.AppendRanges(nil, []deltas.Range{{Offset: 8000, Length: 1000}, {Offset: 100, Length: 200}})
 	var d Decoder // used again and again, as a host does
 	for name, p := range map[string][]byte{
-		"raw":        payload(raw(deltas.StreamOps, list), raw(deltas.StreamData, data)),
-		"zstd":       payload(compressed(t, deltas.StreamOps, list, nil), compressed(t, deltas.StreamData, data, nil)),
-		"dictionary": payload(raw(deltas.StreamOps, list), raw(deltas.StreamDictionary, ranges), compressed(t, deltas.StreamData, data, dictionary)),
+		"raw":      payload(raw(deltas.StreamOps, list), raw(deltas.StreamData, data)),
+		"zstd":     payload(compressed(t, deltas.StreamOps, list), compressed(t, deltas.StreamData, data)),
+		"adaptive": payload(adaptive(t, deltas.StreamOps, list), adaptive(t, deltas.StreamData, data)),
 	} {
 		got, err := run(&d, p, int64(len(want)), base)
 		if err != nil || !bytes.Equal(got, want) {
@@ -108,25 +109,6 @@ func TestDifferenceIsAddedToTheBase(t *testing.T) {
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("the segment differs (%v)", err)
 		}
-	}
-}
-
-func TestDictionaryIsUsed(t *testing.T) {
-	base := testBase()
-	ranges := deltas.AppendRanges(nil, []deltas.Range{{Offset: 4096, Length: 8192}})
-	data := compressed(t, deltas.StreamData, base[5000:12000], base[4096:12288])
-	if len(data.Body) > 100 {
-		t.Fatalf("7000 bytes that stand in the dictionary take %d", len(data.Body))
-	}
-	list := ops(deltas.Instruction{Op: deltas.OpData, Length: 7000})
-	p := payload(raw(deltas.StreamOps, list), raw(deltas.StreamDictionary, ranges), data)
-	got, err := run(new(Decoder), p, 7000, base)
-	if err != nil || !bytes.Equal(got, base[5000:12000]) {
-		t.Errorf("the segment differs (%v)", err)
-	}
-	base[6000]++
-	if got, err := run(new(Decoder), p, 7000, base); err == nil && bytes.Equal(got, base[5000:12000]) {
-		t.Error("another base makes the same segment")
 	}
 }
 
@@ -157,27 +139,15 @@ func TestHostilePayloadIsRefused(t *testing.T) {
 	diff := func(offset, n int64) []byte {
 		return ops(deltas.Instruction{Op: deltas.OpDiff, Offset: offset, Length: n})
 	}
-	bomb := compressed(t, deltas.StreamData, make([]byte, 16<<20), nil)
+	bomb := compressed(t, deltas.StreamData, make([]byte, 16<<20))
 	lying := bomb
 	lying.Size = 100
-	short := compressed(t, deltas.StreamData, make([]byte, 99), nil)
+	short := compressed(t, deltas.StreamData, make([]byte, 99))
 	short.Size = 100
-	double := compressed(t, deltas.StreamData, make([]byte, 100), nil)
+	double := compressed(t, deltas.StreamData, make([]byte, 100))
 	double.Body = append(double.Body, double.Body...)
-	trailing := compressed(t, deltas.StreamData, make([]byte, 100), nil)
+	trailing := compressed(t, deltas.StreamData, make([]byte, 100))
 	trailing.Body = append(trailing.Body, "trailing"...)
-	dictionary := compressed(t, deltas.StreamData, base[:100], base)
-	ranges := func(list ...deltas.Range) deltas.Stream {
-		return raw(deltas.StreamDictionary, deltas.AppendRanges(nil, list))
-	}
-	tooMuch := make([]deltas.Range, 3)
-	for i := range tooMuch {
-		tooMuch[i] = deltas.Range{Length: deltas.MaxDictionary / 2}
-	}
-	asOps := dictionary
-	asOps.ID = deltas.StreamOps
-	itself := dictionary
-	itself.ID = deltas.StreamDictionary
 	for _, c := range []struct {
 		name   string
 		length int64
@@ -186,27 +156,20 @@ func TestHostilePayloadIsRefused(t *testing.T) {
 	}{
 		{"empty", 1, nil, "truncated"},
 		{"no streams", 1, []byte{0}, "no instructions"},
-		{"too many streams", 1, []byte{6}, "at most 5"},
-		{"unknown stream", 1, []byte{1, 5, 0, 1, 1, 0}, "at most 4"},
-		{"unknown codec", 1, []byte{1, 0, 4, 1, 1, 0}, "at most 3"},
+		{"too many streams", 1, []byte{5}, "at most 4"},
+		{"unknown stream", 1, []byte{1, 4, 0, 1, 1, 0}, "at most 3"},
+		{"unknown codec", 1, []byte{1, 0, 3, 1, 1, 0}, "at most 2"},
 		{"streams out of order", 100, payload(raw(deltas.StreamData, make([]byte, 100)), raw(deltas.StreamOps, data(100))), "out of order"},
 		{"stream twice", 1, payload(raw(deltas.StreamOps, zero(1)), raw(deltas.StreamOps, zero(1))), "out of order"},
 		{"raw stream of two sizes", 1, []byte{1, 0, 0, 2, 1, 0}, "cannot be"},
 		{"bytes behind the streams", 1, append(payload(raw(deltas.StreamOps, zero(1))), 0), "behind the last stream"},
-		{"instructions of 2 MiB", 1, payload(compressed(t, deltas.StreamOps, make([]byte, 2<<20), nil)), "number"},
+		{"instructions of 2 MiB", 1, payload(compressed(t, deltas.StreamOps, make([]byte, 2<<20))), "number"},
 		{"data of 16 MiB", 1, payload(raw(deltas.StreamOps, zero(1)), bomb), "number"},
 		{"bomb", 100, payload(raw(deltas.StreamOps, data(100)), lying), "frame of 16777216 bytes, want 100"},
 		{"frame too short", 100, payload(raw(deltas.StreamOps, data(100)), short), "frame of 99 bytes"},
 		{"two frames", 100, payload(raw(deltas.StreamOps, data(100)), double), "size"},
-		{"bytes behind the frame", 100, payload(raw(deltas.StreamOps, data(100)), trailing), "stream 2"},
-		{"no frame", 100, payload(raw(deltas.StreamOps, data(100)), deltas.Stream{ID: deltas.StreamData, Codec: deltas.CodecZstd, Size: 100, Body: []byte("nonsense")}), "stream 2"},
-		{"dictionary missing", 100, payload(raw(deltas.StreamOps, data(100)), dictionary), "not there"},
-		{"instructions with a dictionary", 100, payload(asOps, ranges(deltas.Range{Length: 10})), "not there"},
-		{"dictionary coded with itself", 100, payload(raw(deltas.StreamOps, data(100)), itself), "not there"},
-		{"dictionary beyond the base", 100, payload(raw(deltas.StreamOps, data(100)), ranges(deltas.Range{Offset: 4 * verity.BlockSize, Length: 10}), dictionary), "read base"},
-		{"dictionary before the base", 100, payload(raw(deltas.StreamOps, data(100)), raw(deltas.StreamDictionary, []byte{1, 10}), dictionary), "offset"},
-		{"dictionary of 6 MiB", 100, payload(raw(deltas.StreamOps, data(100)), ranges(tooMuch...), dictionary), "number"},
-		{"dictionary range of nothing", 100, payload(raw(deltas.StreamOps, data(100)), ranges(deltas.Range{}), dictionary), "0 bytes"},
+		{"bytes behind the frame", 100, payload(raw(deltas.StreamOps, data(100)), trailing), "stream 1"},
+		{"no frame", 100, payload(raw(deltas.StreamOps, data(100)), deltas.Stream{ID: deltas.StreamData, Codec: deltas.CodecZstd, Size: 100, Body: []byte("nonsense")}), "stream 1"},
 		{"data left over", 99, payload(raw(deltas.StreamOps, data(99)), raw(deltas.StreamData, make([]byte, 100))), "not used"},
 		{"data too short", 101, payload(raw(deltas.StreamOps, data(101)), raw(deltas.StreamData, make([]byte, 100))), "early"},
 		{"instructions too long", 9, payload(raw(deltas.StreamOps, zero(10))), "number"},
@@ -217,18 +180,18 @@ func TestHostilePayloadIsRefused(t *testing.T) {
 		{"copy before the base", 10, payload(raw(deltas.StreamOps, []byte{1, 1, 10})), "offset"},
 		{"copy beyond all images", 10, payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpCopy, Offset: release.MaxImageSize + 1, Length: 10}))), "offset"},
 		{"difference without modes", 10, payload(raw(deltas.StreamOps, diff(0, 10))), "without modes"},
-		{"difference missing", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{0})), "difference stream"},
+		{"difference missing", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{0})), "stream 3 ends"},
 		{"unknown mode", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{2*predict.Modes + 1})), "mode 8 is unknown"},
 		{"modes left over", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{1, 1})), "not used"},
 		{"difference left over", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{1}), raw(deltas.StreamDifference, []byte{1})), "not used"},
 		{"difference beyond the base", 10, payload(raw(deltas.StreamOps, diff(4*verity.BlockSize-9, 10)), raw(deltas.StreamModes, []byte{1})), "read base"},
-		{"difference of 9 MiB", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{1}), compressed(t, deltas.StreamDifference, make([]byte, 9<<20), nil)), "number"},
-		{"adaptive code cut", 100, payload(raw(deltas.StreamOps, data(100)), deltas.Stream{ID: deltas.StreamData, Codec: deltas.CodecAdaptive, Size: 100, Body: []byte{1}}), "stream 2"},
+		{"difference of 9 MiB", 10, payload(raw(deltas.StreamOps, diff(0, 10)), raw(deltas.StreamModes, []byte{1}), compressed(t, deltas.StreamDifference, make([]byte, 9<<20))), "number"},
+		{"adaptive code cut", 100, payload(raw(deltas.StreamOps, data(100)), deltas.Stream{ID: deltas.StreamData, Codec: deltas.CodecAdaptive, Size: 100, Body: []byte{1}}), "stream 1"},
 		{"adaptive bomb", 100, payload(raw(deltas.StreamOps, data(100)), deltas.Stream{ID: deltas.StreamDifference, Codec: deltas.CodecAdaptive, Size: deltas.MaxDifference, Body: []byte{1, 2, 3, 4, 5, 6}}), "stream"},
 		{"copy beyond the base", 10, payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpCopy, Offset: 4*verity.BlockSize - 9, Length: 10}))), "base has"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := Decoder{dictionary: base} // as if the payload before had one
+			var d Decoder
 			if _, err := run(&d, c.p, c.length, base); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want an error with %q", err, c.want)
 			}
@@ -240,7 +203,6 @@ func TestHostilePayloadIsRefused(t *testing.T) {
 	for name, p := range map[string][]byte{
 		"difference": payload(raw(deltas.StreamOps, diff(0, 100)), raw(deltas.StreamModes, []byte{1})),
 		"copy":       payload(raw(deltas.StreamOps, ops(deltas.Instruction{Op: deltas.OpCopy, Length: 100}))),
-		"dictionary": payload(raw(deltas.StreamOps, data(100)), ranges(deltas.Range{Length: 100}), dictionary),
 	} {
 		if _, err := run(new(Decoder), p, 100, nil); err == nil || !strings.Contains(err.Error(), "without a base") {
 			t.Errorf("%s in a full image: got %v, want an error with %q", name, err, "without a base")
@@ -250,7 +212,7 @@ func TestHostilePayloadIsRefused(t *testing.T) {
 
 func TestFloodOfInstructionsIsRefused(t *testing.T) {
 	list := bytes.Repeat([]byte{byte(deltas.OpZero), 1}, deltas.MaxOps+1)
-	p := payload(compressed(t, deltas.StreamOps, list, nil))
+	p := payload(compressed(t, deltas.StreamOps, list))
 	if _, err := run(new(Decoder), p, deltas.MaxOps+1, nil); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("got %v, want an error with %q", err, "more than")
 	}
@@ -269,16 +231,14 @@ func TestPlanThatNobodyTakesIsAnError(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	base := testBase()
 	list := ops(deltas.Instruction{Op: deltas.OpCopy, Offset: 100, Length: 50}, deltas.Instruction{Op: deltas.OpData, Length: 100})
-	ranges := deltas.AppendRanges(nil, []deltas.Range{{Offset: 0, Length: 4096}})
 	f.Add(payload(raw(deltas.StreamOps, list), raw(deltas.StreamData, base[:100])), uint32(150))
-	f.Add(payload(compressed(f, deltas.StreamOps, list, nil), compressed(f, deltas.StreamData, base[:100], nil)), uint32(150))
-	f.Add(payload(raw(deltas.StreamOps, list), raw(deltas.StreamDictionary, ranges), compressed(f, deltas.StreamData, base[50:150], base[:4096])), uint32(150))
+	f.Add(payload(compressed(f, deltas.StreamOps, list), compressed(f, deltas.StreamData, base[:100])), uint32(150))
+	f.Add(payload(adaptive(f, deltas.StreamOps, list), adaptive(f, deltas.StreamData, base[:100])), uint32(150))
 	changed := ops(deltas.Instruction{Op: deltas.OpDiff, Offset: 100, Length: 50}, deltas.Instruction{Op: deltas.OpDiff, Offset: 300, Length: 1000})
 	for mode := range byte(predict.Modes) {
 		modes := bytes.Repeat([]byte{2 * mode}, 5)
 		f.Add(payload(raw(deltas.StreamOps, changed), raw(deltas.StreamModes, modes), raw(deltas.StreamDifference, base[:1050])), uint32(1049))
-		adaptive := deltas.Stream{ID: deltas.StreamDifference, Codec: deltas.CodecAdaptive, Size: 1050, Body: coder.Encode(coder.Difference, base[:1050])}
-		f.Add(payload(raw(deltas.StreamOps, changed), raw(deltas.StreamModes, modes), adaptive), uint32(1049))
+		f.Add(payload(raw(deltas.StreamOps, changed), adaptive(f, deltas.StreamModes, modes), adaptive(f, deltas.StreamDifference, base[:1050])), uint32(1049))
 	}
 	var d Decoder
 	f.Fuzz(func(t *testing.T, p []byte, length uint32) {

@@ -6,37 +6,37 @@ import (
 	"io"
 
 	"github.com/twinkeel/twinkeel/deltas"
+	"github.com/twinkeel/twinkeel/deltas/coder"
 	"github.com/twinkeel/twinkeel/deltas/predict"
 )
-
-// pieceSize is how much of the base is read at once for an OpDiff, in bytes.
-const pieceSize = 64 << 10
 
 // patcher carries out the OpDiff of one segment.
 type patcher struct {
 	predictor  *predict.Predictor
 	base       io.ReaderAt
 	modes      []byte
-	difference []byte
-	block      int64 // of the target, that mode is of; -1 before the first
+	difference stream
+	code       coder.Decoder // of difference
+	block      int64         // of the target, that mode is of; -1 before the first
 	mode       predict.Mode
 	same       bool // whether the block has no difference
 	old, out   []byte
 	none       [predict.BlockSize]byte // the difference of a block that has none
+	change     []byte                  // from what is predicted, of a piece
 }
 
 // patch gets d.patcher ready for the streams of a segment.
 func (d *Decoder) patch(streams *deltas.Streams, ops []byte, s deltas.Segment, base io.ReaderAt) error {
-	modes, err := d.stream(streams[deltas.StreamModes], &d.modes)
-	if err != nil {
-		return err
-	}
-	difference, err := d.stream(streams[deltas.StreamDifference], &d.difference)
-	if err != nil {
-		return err
-	}
 	p := &d.patcher
-	*p = patcher{predictor: p.predictor, base: base, modes: modes, difference: difference, block: -1, old: p.old, out: p.out}
+	p.base, p.block = base, -1
+	var err error
+	if p.modes, err = d.whole(streams[deltas.StreamModes], &d.modes); err != nil {
+		return err
+	}
+	if p.difference, err = d.open(streams[deltas.StreamDifference], &p.code, &d.difference); err != nil {
+		return err
+	}
+	modes := p.modes
 	if len(modes) == 0 {
 		return nil
 	}
@@ -50,6 +50,7 @@ func (d *Decoder) patch(streams *deltas.Streams, ops []byte, s deltas.Segment, b
 		p.predictor = predict.New(d.moves)
 		p.old = make([]byte, pieceSize+predict.Overhang)
 		p.out = make([]byte, predict.BlockSize)
+		p.change = make([]byte, predict.BlockSize)
 	} else {
 		p.predictor.Reset(d.moves)
 	}
@@ -113,10 +114,11 @@ func (p *patcher) piece(plan *deltas.PlanWriter, old, new int64, b []byte, n int
 	out := p.out[:n]
 	difference := p.none[:n]
 	if !p.same {
-		if n > len(p.difference) {
-			return errors.New("difference stream ends early")
+		change := p.change[:n]
+		if err := p.difference.next(change); err != nil {
+			return err
 		}
-		difference, p.difference = p.difference[:n], p.difference[n:]
+		difference = change
 	}
 	p.predictor.Decode(p.mode, old, new, b[:min(len(b), n+predict.Overhang)], difference, out)
 	_, err := plan.Write(out)
@@ -125,7 +127,7 @@ func (p *patcher) piece(plan *deltas.PlanWriter, old, new int64, b []byte, n int
 
 func (p *patcher) nextBlock(block int64) error {
 	if len(p.modes) == 0 {
-		return errors.New("modes stream ends early")
+		return fmt.Errorf("stream %d ends early", deltas.StreamModes)
 	}
 	p.block = block
 	p.mode, p.same = predict.Mode(p.modes[0]/2), p.modes[0]%2 == 1
@@ -138,8 +140,8 @@ func (p *patcher) nextBlock(block int64) error {
 
 // end reports what is left over.
 func (p *patcher) end() error {
-	if len(p.modes) > 0 || len(p.difference) > 0 {
-		return fmt.Errorf("%d modes and %d bytes of difference are not used", len(p.modes), len(p.difference))
+	if len(p.modes) > 0 {
+		return fmt.Errorf("stream %d: %d bytes are not used", deltas.StreamModes, len(p.modes))
 	}
-	return nil
+	return p.difference.end()
 }

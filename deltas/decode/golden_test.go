@@ -50,7 +50,7 @@ func TestGoldenContainersMakeTheirImages(t *testing.T) {
 				base = &Base{Reader: bytes.NewReader(old), Size: int64(len(old))}
 			}
 			var out bytes.Buffer
-			if err := Apply(context.Background(), c, base, &out, nil); err != nil {
+			if err := Apply(context.Background(), c, base, &out, Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if int64(out.Len()) != v.NewSize || release.DigestOf(out.Bytes()) != v.NewSHA256 {

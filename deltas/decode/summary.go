@@ -12,7 +12,6 @@ type Summary struct {
 	Zero, Copy, Data int64 // bytes of target
 	Diff             int64 // bytes of target that are bytes of the base, changed
 	Instructions     int
-	Dictionary       int64 // bytes of base that Data is decoded with
 	DataPayload      int64 // bytes of payload that Data takes
 	DiffPayload      int64 // bytes of payload that Diff takes, without its instructions
 }
@@ -25,7 +24,6 @@ func (s *Summary) Add(o Summary) {
 	s.Diff += o.Diff
 	s.DiffPayload += o.DiffPayload
 	s.Instructions += o.Instructions
-	s.Dictionary += o.Dictionary
 	s.DataPayload += o.DataPayload
 }
 
@@ -44,23 +42,9 @@ func (d *Decoder) summarize(payload []byte, s deltas.Segment) (sum Summary, err 
 	if err != nil {
 		return sum, err
 	}
-	d.dictionary = d.dictionary[:0]
-	ops, err := d.stream(streams[deltas.StreamOps], &d.ops)
+	ops, err := d.whole(streams[deltas.StreamOps], &d.ops)
 	if err != nil {
 		return sum, err
-	}
-	if ranges := streams[deltas.StreamDictionary]; ranges.Size > 0 {
-		coded, err := d.stream(ranges, &d.ranges)
-		if err != nil {
-			return sum, err
-		}
-		list, err := deltas.ParseRanges(coded)
-		if err != nil {
-			return sum, err
-		}
-		for _, r := range list {
-			sum.Dictionary += r.Length
-		}
 	}
 	sum.DataPayload = int64(len(streams[deltas.StreamData].Body))
 	sum.DiffPayload = int64(len(streams[deltas.StreamModes].Body) + len(streams[deltas.StreamDifference].Body))

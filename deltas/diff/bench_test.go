@@ -60,7 +60,7 @@ func BenchmarkApply(b *testing.B) {
 			if _, err := out.Seek(0, io.SeekStart); err != nil {
 				b.Fatal(err)
 			}
-			if err := decode.Apply(context.Background(), c, base, out, nil); err != nil {
+			if err := decode.Apply(context.Background(), c, base, out, decode.Options{}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -13,9 +13,9 @@ import (
 	"github.com/twinkeel/twinkeel/release"
 )
 
-// encoderWindow is the window of the frames that are made, in bytes: it reaches from the
-// end of the longest data stream to the beginning of the largest dictionary.
-const encoderWindow = deltas.MaxLiteral + deltas.MaxDictionary
+// encoderWindow is the window of the frames that are made, in bytes: as long as the longest
+// data stream.
+const encoderWindow = deltas.MaxLiteral
 
 // code makes the payloads of all segments and appends them, in order, to the spool.
 func (c *creator) code(ctx context.Context) error {
@@ -30,7 +30,7 @@ func (c *creator) code(ctx context.Context) error {
 	close(spooled[0])
 	return parallel(ctx, c.threads, len(extents), func(ctx context.Context, worker, i int) error {
 		if coders[worker] == nil {
-			coders[worker] = &coder{adaptive: c.adaptive, differ: differ{old: c.old, new: c.new, areas: c.areas}}
+			coders[worker] = &coder{full: !c.hasOld, differ: differ{old: c.old, new: c.new, areas: c.areas}}
 		}
 		e := extents[i]
 		payload, err := c.payload(coders[worker], e)
@@ -73,127 +73,82 @@ func (c *creator) payload(k *coder, e extent) ([]byte, error) {
 		}
 		at += in.Length
 	}
-	k.dictionary = k.dictionary[:0]
-	var ranges []deltas.Range
-	if !k.adaptive { // else what is like old bytes is DIFF
-		ranges = c.dictionary(e)
-	}
-	for _, r := range ranges {
-		n := len(k.dictionary)
-		k.dictionary = append(k.dictionary, make([]byte, r.Length)...)
-		if err := c.old.read(k.dictionary[n:], r.Offset); err != nil {
-			return nil, fmt.Errorf("old: %w", err)
-		}
-	}
 	if err := k.differ.run(list, e.start); err != nil {
 		return nil, err
 	}
-	return k.encode(list, ranges)
+	return k.encode(list)
 }
 
-// coder compresses streams. One is used by one worker. It makes an encoder when it first
-// needs it, as those for data take 35 MiB, and with a dictionary twice that.
+// coder compresses streams. One is used by one worker.
 type coder struct {
-	small          *zstd.Encoder // for everything but data
-	plain          *zstd.Encoder
-	withDictionary *zstd.Encoder
-	adaptive       bool // of a small delta, rather than a fast one or a full image
-	differ         differ
-	data           []byte
-	dictionary     []byte
-	payload        []byte
+	full     bool // of a full image, which is to be decoded fast
+	zstd     *zstd.Encoder
+	adaptive adaptive.Encoder
+	differ   differ
+	data     []byte
+	payload  []byte
 }
 
-// encode returns the payload of k.data and list. ranges are where k.dictionary is from.
-func (k *coder) encode(list []deltas.Instruction, ranges []deltas.Range) ([]byte, error) {
-	if err := k.needSmall(); err != nil {
-		return nil, err
-	}
-	streams := []deltas.Stream{k.stream(deltas.StreamOps, deltas.CodecZstd, deltas.AppendInstructions(nil, list), k.small)}
-	if len(k.data) > 0 {
-		data, err := k.dataStream()
+// encode returns the payload of k.data, list, and what k.differ made.
+func (k *coder) encode(list []deltas.Instruction) ([]byte, error) {
+	var streams []deltas.Stream
+	for id, b := range [][]byte{
+		deltas.StreamOps:        deltas.AppendInstructions(nil, list),
+		deltas.StreamData:       k.data,
+		deltas.StreamModes:      k.differ.modes,
+		deltas.StreamDifference: k.differ.difference,
+	} {
+		if len(b) == 0 {
+			continue
+		}
+		s, err := k.stream(deltas.StreamID(id), b)
 		if err != nil {
 			return nil, err
 		}
-		if data.Codec == deltas.CodecZstdDictionary {
-			streams = append(streams, k.stream(deltas.StreamDictionary, deltas.CodecZstd, deltas.AppendRanges(nil, ranges), k.small))
-		}
-		streams = append(streams, data)
-	}
-	if len(k.differ.modes) > 0 {
-		streams = append(streams, k.stream(deltas.StreamModes, deltas.CodecZstd, k.differ.modes, k.small))
-		if err := k.needPlain(); err != nil {
-			return nil, err
-		}
-		if len(k.differ.difference) > 0 {
-			streams = append(streams, k.stream(deltas.StreamDifference, deltas.CodecZstd, k.differ.difference, k.plain))
-		}
+		streams = append(streams, s)
 	}
 	k.payload = deltas.AppendPayload(k.payload[:0], streams)
 	return k.payload, nil
 }
 
-func (k *coder) dataStream() (deltas.Stream, error) {
-	if len(k.dictionary) > 0 {
-		err := k.needDictionary()
-		return k.stream(deltas.StreamData, deltas.CodecZstdDictionary, k.data, k.withDictionary), err
-	}
-	err := k.needPlain()
-	return k.stream(deltas.StreamData, deltas.CodecZstd, k.data, k.plain), err
-}
+// leastGain is the part of a stream, one in this many bytes, that the adaptive code must
+// save: it takes a host a third of a second for each megabyte.
+const leastGain = 32
 
 // stream codes b, or leaves it as it is if coding gains nothing.
-//
-// The adaptive code takes a host a second for each megabyte of what it makes: that is for
-// deltas whose bytes matter more, and never for a full image.
-func (k *coder) stream(id deltas.StreamID, codec deltas.Codec, b []byte, encoder *zstd.Encoder) deltas.Stream {
+func (k *coder) stream(id deltas.StreamID, b []byte) (deltas.Stream, error) {
 	s := deltas.Stream{ID: id, Codec: deltas.CodecRaw, Size: len(b), Body: b}
-	if coded := encoder.EncodeAll(b, nil); len(coded) < len(b) {
-		s.Codec, s.Body = codec, coded
+	if !k.full {
+		coded, err := k.adaptive.Encode(decode.Kind(id), b)
+		if err != nil {
+			return s, fmt.Errorf("stream %d: %w", id, err)
+		}
+		if len(coded) < len(b)-len(b)/leastGain {
+			s.Codec, s.Body = deltas.CodecAdaptive, coded
+			return s, nil
+		}
 	}
-	if !k.adaptive {
-		return s
-	}
-	if coded := adaptive.Encode(decode.Kind(id), b); len(coded) < len(s.Body)-len(s.Body)/64 {
-		s.Codec, s.Body = deltas.CodecAdaptive, coded
-	}
-	return s
-}
-
-func (k *coder) needSmall() (err error) {
-	if k.small == nil {
-		k.small, err = newEncoder(zstd.SpeedBetterCompression)
-	}
-	return err
-}
-
-func (k *coder) needPlain() (err error) {
-	if k.plain == nil {
+	if k.zstd == nil {
+		var err error
 		level := zstd.SpeedBestCompression
-		if k.adaptive { // which mostly is the smaller, and takes less memory
+		if !k.full { // which hardly compresses, or it would have been coded adaptively
 			level = zstd.SpeedBetterCompression
 		}
-		k.plain, err = newEncoder(level)
+		if k.zstd, err = newEncoder(level); err != nil {
+			return s, err
+		}
 	}
-	return err
+	if coded := k.zstd.EncodeAll(b, nil); len(coded) < len(b) {
+		s.Codec, s.Body = deltas.CodecZstd, coded
+	}
+	return s, nil
 }
 
-// needDictionary sets the encoder to k.dictionary, and makes it if need be.
-func (k *coder) needDictionary() (err error) {
-	dictionary := zstd.WithEncoderDictRaw(deltas.DictionaryID, k.dictionary)
-	if k.withDictionary == nil {
-		k.withDictionary, err = newEncoder(zstd.SpeedBestCompression, dictionary)
-		return err
-	}
-	return k.withDictionary.ResetWithOptions(nil, dictionary)
-}
-
-func newEncoder(level zstd.EncoderLevel, more ...zstd.EOption) (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, append([]zstd.EOption{
+func newEncoder(level zstd.EncoderLevel) (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil,
 		zstd.WithEncoderLevel(level),
 		zstd.WithEncoderConcurrency(1),
 		zstd.WithWindowSize(encoderWindow),
 		zstd.WithSingleSegment(true), // so that every frame states its content size
-		zstd.WithEncoderCRC(false),   // digests do that
-	}, more...)...)
+		zstd.WithEncoderCRC(false))   // digests do that
 }

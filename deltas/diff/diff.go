@@ -30,10 +30,7 @@ type Spool interface {
 
 // Options are the zero value for defaults.
 type Options struct {
-	Threads int // 0 = as many as there are processors
-	// Small spends several times the CPU, here and on every host, on the smallest delta:
-	// bytes are aligned within blocks, references predicted, streams coded adaptively.
-	Small    bool
+	Threads  int                     // 0 = as many as there are processors
 	Spool    Spool                   // empty; nil = memory
 	Progress func(done, total int64) // called now and then with work done, in bytes; never concurrently
 }
@@ -52,11 +49,7 @@ func Create(ctx context.Context, old, new *Source, out io.Writer, o Options) (Re
 	if err != nil {
 		return Result{}, fmt.Errorf("create container: %w", err)
 	}
-	steps := []func(context.Context) error{c.scanOld, c.scanNew, c.code}
-	if o.Small {
-		steps = []func(context.Context) error{c.scanOld, c.scanNew, c.alignGaps, c.code}
-	}
-	for _, step := range steps {
+	for _, step := range []func(context.Context) error{c.scanOld, c.scanNew, c.alignGaps, c.code} {
 		if err := step(ctx); err != nil {
 			return Result{}, fmt.Errorf("create container: %w", err)
 		}
@@ -75,7 +68,7 @@ func Verify(ctx context.Context, r io.ReaderAt, size int64, old *Source, progres
 	if old != nil {
 		base = &decode.Base{Reader: old.Reader, Size: old.Size}
 	}
-	if err := decode.Apply(ctx, decode.Container{Reader: r, Size: size}, base, io.Discard, progress); err != nil {
+	if err := decode.Apply(ctx, decode.Container{Reader: r, Size: size}, base, nil, decode.Options{Progress: progress}); err != nil {
 		return fmt.Errorf("verify container: %w", err)
 	}
 	return nil
@@ -108,7 +101,6 @@ type creator struct {
 	hasOld                   bool
 	new                      image
 	threads                  int
-	adaptive                 bool // code streams adaptively where that is smaller
 	spool                    Spool
 	progress                 *progress
 	index                    *index  // of old, or nil
@@ -121,7 +113,7 @@ type creator struct {
 }
 
 func newCreator(old, new *Source, o Options) (*creator, error) {
-	c := &creator{threads: o.Threads, spool: o.Spool, hasOld: old != nil, adaptive: o.Small && old != nil}
+	c := &creator{threads: o.Threads, spool: o.Spool, hasOld: old != nil}
 	if c.threads <= 0 {
 		c.threads = runtime.GOMAXPROCS(0)
 	}
@@ -138,7 +130,7 @@ func newCreator(old, new *Source, o Options) (*creator, error) {
 		}
 	}
 	c.progress = &progress{report: o.Progress, total: c.old.size + 2*c.new.size}
-	if c.adaptive {
+	if c.hasOld {
 		c.progress.total += c.new.size
 	}
 	c.nodes = make([]release.Digest, verity.Spans(c.new.size))

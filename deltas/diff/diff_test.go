@@ -23,7 +23,7 @@ func source(b []byte, salt release.Salt) *Source {
 func create(t testing.TB, old, new *Source, threads int) (Result, []byte) {
 	t.Helper()
 	var out bytes.Buffer
-	r, err := Create(context.Background(), old, new, &out, Options{Threads: threads, Small: true})
+	r, err := Create(context.Background(), old, new, &out, Options{Threads: threads})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func apply(container []byte, old *Source) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	c := decode.Container{Reader: bytes.NewReader(container), Size: int64(len(container))}
-	err := decode.Apply(context.Background(), c, base, &out, nil)
+	err := decode.Apply(context.Background(), c, base, &out, decode.Options{})
 	return out.Bytes(), err
 }
 
@@ -277,23 +277,6 @@ func TestVerifyNamesTheWrongBase(t *testing.T) {
 	} {
 		if err := verify(c.old); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, c.want)
-		}
-	}
-}
-
-// Fast deltas are what publishers make unless they ask for small ones.
-func TestFastDeltasLeadToTheSameImage(t *testing.T) {
-	r := rand.New(rand.NewPCG(7, 7))
-	old := randomBytes(r, 3<<20)
-	new := edit(r, old)
-	for _, o := range []Options{{Threads: 1}, {Threads: 3}, {Threads: 1, Small: true}} {
-		var out bytes.Buffer
-		made, err := Create(t.Context(), source(old, nil), source(new, nil), &out, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := Verify(t.Context(), bytes.NewReader(out.Bytes()), made.Blob.Size, source(old, nil), nil); err != nil {
-			t.Errorf("%+v: %v", o, err)
 		}
 	}
 }
