@@ -239,7 +239,7 @@ func TestProgressGrowsToItsTotalAndCancellationStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := r.Head.Base.Size + 2*r.Head.Target.Size; last != want {
+	if want := r.Head.Base.Size + 3*r.Head.Target.Size; last != want {
 		t.Errorf("progress ends at %d, want %d", last, want)
 	}
 	for at := 1; at < steps; at += 1 + steps/4 {
