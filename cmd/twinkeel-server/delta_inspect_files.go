@@ -139,7 +139,7 @@ func (s *shares) add(payload []byte, seg deltas.Segment) error {
 	for file, p := range parts {
 		f := &s.files[file]
 		f.Data, f.Diff = f.Data+p.data, f.Diff+p.diff
-		f.Bytes += share(size(deltas.StreamData)+size(deltas.StreamDictionary), p.data, all.data) +
+		f.Bytes += share(size(deltas.StreamData), p.data, all.data) +
 			share(size(deltas.StreamModes)+size(deltas.StreamDifference), p.diff, all.diff) +
 			share(size(deltas.StreamOps), p.steps, all.steps)
 	}

@@ -12,7 +12,7 @@ func (d *Decoder) List(payload []byte, s deltas.Segment) ([]deltas.Instruction, 
 	if err != nil {
 		return nil, fmt.Errorf("list segment at %d: %w", s.Offset, err)
 	}
-	ops, err := d.stream(streams[deltas.StreamOps], &d.ops)
+	ops, err := d.whole(streams[deltas.StreamOps], &d.ops)
 	if err != nil {
 		return nil, fmt.Errorf("list segment at %d: %w", s.Offset, err)
 	}

@@ -180,7 +180,7 @@ func TestMemoryFollowsTheChangeNotTheImage(t *testing.T) {
 	var most uint64
 	var mu sync.Mutex
 	runtime.GC()
-	o := Options{Small: true, Threads: 2, Progress: func(done, total int64) {
+	o := Options{Threads: 2, Progress: func(done, total int64) {
 		mu.Lock()
 		defer mu.Unlock()
 		var m runtime.MemStats
@@ -204,14 +204,14 @@ func TestAlignmentStopsWhenItIsCancelled(t *testing.T) {
 		new[i]++
 	}
 	steps := 0
-	count := Options{Small: true, Threads: 2, Progress: func(int64, int64) { steps++ }}
+	count := Options{Threads: 2, Progress: func(int64, int64) { steps++ }}
 	if _, err := Create(context.Background(), source(old, nil), source(new, nil), io.Discard, count); err != nil {
 		t.Fatal(err)
 	}
 	for at := 1; at < steps; at++ {
 		ctx, cancel := context.WithCancelCause(context.Background())
 		n := 0
-		o := Options{Small: true, Threads: 2, Progress: func(int64, int64) {
+		o := Options{Threads: 2, Progress: func(int64, int64) {
 			if n++; n == at {
 				cancel(errFault)
 			}

@@ -66,13 +66,6 @@ type tool struct {
 func tools(bin string) []tool {
 	server := filepath.Join(bin, "twinkeel-server")
 	return []tool{
-		{name: "twinkeel --small", ours: true, needs: server,
-			make: func(j job) []string {
-				return []string{server, "--quiet", "delta", "create", "--small", j.old, j.new, "-o", j.delta}
-			},
-			apply: func(j job) []string {
-				return []string{server, "--quiet", "delta", "apply", j.old, j.delta, "-o", j.out}
-			}},
 		{name: "twinkeel", ours: true, needs: server,
 			make: func(j job) []string {
 				return []string{server, "--quiet", "delta", "create", j.old, j.new, "-o", j.delta}
