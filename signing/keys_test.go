@@ -62,6 +62,7 @@ func TestOtherKeysAreRefused(t *testing.T) {
 			return signingtest.NewKey(k.Doc, k.Sign)
 		}
 	}
+	seen := map[string]bool{}
 	for name, key := range map[string]func(t *testing.T, r *repo) signingtest.Key{
 		"P-384":          func(t *testing.T, _ *repo) signingtest.Key { return ecdsaKey(t, elliptic.P384()) },
 		"unknown type":   edit(func(d doc) { d["keytype"] = "sphincs" }),
@@ -76,7 +77,7 @@ func TestOtherKeysAreRefused(t *testing.T) {
 				r.PublishRoot()
 				r.Publish("targets", "os-stable")
 				return r
-			}, signing.Untrusted}.runNamed(t, name+" for "+role)
+			}, signing.Untrusted}.runNamed(t, name+" for "+role, role, seen)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type stage struct {
 	metadataDir, targets string
 	url                  string
 	env                  []string
+	mu                   sync.Mutex // guards asked
 	asked                []string
 	stderr               string
 }
@@ -49,7 +51,9 @@ func newStage(t *testing.T, file func(path string) []byte) *stage {
 	s := &stage{t: t, metadataDir: filepath.Join(dir, "metadata"), targets: filepath.Join(dir, "targets")}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := strings.TrimPrefix(r.URL.EscapedPath(), "/")
+		s.mu.Lock()
 		s.asked = append(s.asked, strings.TrimPrefix(r.Method+" ", "GET ")+path)
+		s.mu.Unlock()
 		b := file(path)
 		if b == nil {
 			http.NotFound(w, r)
@@ -79,7 +83,7 @@ func serve(t *testing.T, r *repo) *stage {
 // call runs the command and fails the test unless it ends with code.
 func (s *stage) call(code int, args ...string) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = append(append(os.Environ(), "TUFADAPTER_TEST_MAIN=1"), s.env...)
@@ -124,6 +128,8 @@ func (s *stage) download(code int, names ...string) {
 // are those of the URL, without the leading "metadata/".
 func (s *stage) wantAsked(want ...string) {
 	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var got []string
 	for _, a := range s.asked {
 		got = append(got, strings.TrimPrefix(a, "metadata/"))
