@@ -31,6 +31,10 @@ func normalize(b []byte, at int64, areas []area) {
 			symbolRows(part[min((24-behind%24)%24, int64(len(part))):])
 		case pairs:
 			differences(part[min(-behind&7, int64(len(part))):], 8, 0, 4)
+		case distances:
+			differences(part[min(-behind&3, int64(len(part))):], 4, 0)
+		case types:
+			blankTypes(part[min(-behind&3, int64(len(part))):])
 		case frames:
 			blankFrames(part[min(-behind&3, int64(len(part))):])
 		}

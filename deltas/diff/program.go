@@ -34,6 +34,8 @@ const (
 	frames      // .eh_frame
 	goFuncs     // records of Go's pclntab
 	addresses   // of 8 bytes
+	distances   // sorted, of 4 bytes
+	types       // of BTF
 )
 
 const (
@@ -115,15 +117,22 @@ func (i image) areasOf(at int64) (list []area, err error) {
 		a := area{span: span{at + int64(s.Off), at + int64(s.Off+s.Size)}}
 		if a.classify(&h, &s, nameIn(names, s.Name)) {
 			list = append(list, a)
-		} else if nameIn(names, s.Name) == ".gopclntab" {
-			l, err := i.pclntab(a.span)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, l...)
+			continue
 		}
+		var inside []area
+		switch nameIn(names, s.Name) {
+		case ".gopclntab":
+			inside, err = i.pclntab(a.span)
+		case ".BTF":
+			inside, err = i.typesOf(a.span)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, inside...)
 	}
-	return list, nil
+	behind, err := i.sortedBehind(at, &h, sections)
+	return append(list, behind...), err
 }
 
 func nameIn(names []byte, at uint32) string {
@@ -152,6 +161,8 @@ func (a *area) classify(h *elf.Header64, s *elf.Section64, name string) bool {
 	case name == ".eh_frame_hdr" && a.end-a.start > 12:
 		a.kind, a.mode = pairs, predict.Rows8
 		a.start += 12
+	case name == ".orc_unwind_ip" && linked:
+		a.kind, a.mode = distances, predict.Rows4
 	case name == ".data.rel.ro" || name == ".init_array":
 		a.kind, a.mode = addresses, predict.Rows8
 	default:
@@ -176,4 +187,21 @@ func (i image) pclntab(s span) ([]area, error) {
 		{span{s.start + int64(at), middle}, predict.Rows8, pairs},
 		{span{middle, s.end}, predict.GoFuncs, goFuncs},
 	}, nil
+}
+
+// typesOf returns the area of the types in a section of BTF (the kernel's
+// Documentation/bpf/btf.rst).
+func (i image) typesOf(s span) ([]area, error) {
+	const header, magic = 24, 0xeb9f
+	b, err := i.part(s.start, 0, header)
+	if err != nil || b == nil || s.end-s.start < header || binary.LittleEndian.Uint16(b) != magic {
+		return nil, err
+	}
+	le := binary.LittleEndian
+	at, n := uint64(le.Uint32(b[4:]))+uint64(le.Uint32(b[8:])), uint64(le.Uint32(b[12:]))
+	if size := uint64(s.end - s.start); at > size || n > size-at {
+		return nil, nil
+	}
+	start := s.start + int64(at)
+	return []area{{span{start, start + int64(n)}, predict.Rows4, types}}, nil
 }
