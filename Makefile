@@ -5,12 +5,14 @@
 # make bench     the figures of docs/BENCHMARKS.md
 # make bench-delta PAIRS=esbuild,os12   deltas beside other tools; docs/bench-tables.md
 # make fuzz      every fuzz target for FUZZTIME, two at a time; a part of make test
+# make proof     random histories, planted bugs and crash states, and docs/PROOF.md of them
 # make campaign  the long random runs: CHECKS histories of each property, EXECUTIONS of
 #                fuzz targets
 GO       ?= go
 FUZZTIME ?= 20s
 EXECUTIONS ?= 20000000
 CHECKS   ?= 5000
+HISTORIES ?= 20000
 COMMANDS := twinkeel twinkeeld twinkeel-server
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -32,7 +34,7 @@ test:
 	.ci/install e2e
 	$(MAKE) --no-print-directory check
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
-	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m -run 'EveryFault' ./agent
+	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m -run 'EveryFault|RandomHistories|PlantedBug' ./agent ./internal/sim/...
 	.ci/fuzz $(FUZZTIME)
 
 # staticcheck is run at a fixed version without being a dependency.
@@ -63,7 +65,11 @@ bench-delta: build
 	@.ci/install bench
 	$(GO) run ./internal/bench -bin bin -corpus .cache/bench -pairs '$(PAIRS)'
 
+proof:
+	CGO_ENABLED=0 $(GO) run ./internal/proof -histories $(HISTORIES)
+
 campaign:
+	CGO_ENABLED=0 $(GO) run ./internal/proof -histories 2000000 -seed 1000000 -states 1000 -all-file-systems -o docs/PROOF.md
 	CGO_ENABLED=1 TWINKEEL_LONG=1 $(GO) test -race -count=1 -timeout 6h ./...
 	CGO_ENABLED=1 $(GO) test -count=1 -timeout 6h \
 		$$(git grep -lE '^[[:space:]]+"pgregory.net/rapid"$$' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.checks=$(CHECKS)

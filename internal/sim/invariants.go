@@ -34,7 +34,7 @@ func Laws() []Law {
 		{9, "stateIsNeverGuessed", "No rebuild of damaged state lowers a floor or forgets a trial."},
 		{10, "bounded", "Files, bytes and entries of the state directory stay below fixed limits."},
 		{11, "Idempotent", "Work that is done is not done again: a new process at rest changes nothing."},
-		{12, "secretsStay", "No private key reaches the host's state or the server's files."},
+		{12, "SecretsStay", "No private key reaches the host's state or the server's files."},
 		{13, "Converges", "Once faults stop, the newest permitted release that was not refused runs."},
 		{14, "ProgressesWhileThePowerFlaps", "An update completes if each boot lasts as long as one checkpoint."},
 		{15, "rollbackEnds", "A trial is decided within its tries, and each of its boots within the deadline and the soak period."},
@@ -273,11 +273,14 @@ func (m *Machine) untouchedBy(law int, what string) {
 	}
 }
 
-// secretsStay is law 12: files may hold no private key.
-func (m *Machine) secretsStay(files map[string][]byte) {
-	for name, b := range files {
-		if bytes.Contains(b, []byte("PRIVATE KEY")) {
-			m.broke(12, "%s holds a private key", name)
+// SecretsStay is law 12: neither the host's state nor what a server hands out holds a
+// private key.
+func (m *Machine) SecretsStay() {
+	for _, files := range []map[string][]byte{m.State.view, m.Net.files} {
+		for name, b := range files {
+			if bytes.Contains(b, []byte("PRIVATE KEY")) {
+				m.broke(12, "%s holds a private key", name)
+			}
 		}
 	}
 }

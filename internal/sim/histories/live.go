@@ -352,6 +352,25 @@ func (l *life) end() {
 	}
 	m.Idempotent()
 	m.QuietWhenIdle()
+	m.SecretsStay()
+}
+
+// Flap lives through an update while the power fails after every n changes, and returns
+// the laws that were broken.
+func (s *Shelf) Flap(repository, n, boots int) ([]string, error) {
+	repo, err := s.Get(repository)
+	if err != nil {
+		return nil, err
+	}
+	l, err := begin(&History{Seed: 1, Sector: 512}, repo, &s.verdicts, true)
+	if err != nil {
+		return nil, err
+	}
+	last := len(repo.Stages) - 1
+	l.serve(last)
+	l.m.Fate = sim.Mixed
+	l.m.ProgressesWhileThePowerFlaps(n, boots, repo.Stages[last].Wants)
+	return l.m.Broken(), nil
 }
 
 // mix scatters x over all of its values.
