@@ -52,6 +52,8 @@ func (a *Agent) arm(ctx context.Context, m machine, t *Transaction) error {
 // store writes the boot record.
 func (a *Agent) store(ctx context.Context, s bootloader.State) error {
 	if err := a.o.Loader.Store(ctx, s); err != nil {
+		// It may read as written and not be: a flush that failed says nothing.
+		a.settled = false
 		return &Refusal{Reason{CodeLoader, fmt.Sprintf("write boot record: %v", err)}, err}
 	}
 	return nil

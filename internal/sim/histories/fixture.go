@@ -15,8 +15,8 @@ import (
 	"github.com/twinkeel/twinkeel/signing"
 )
 
-// Noon is when every history begins.
-var Noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+// noon is when every history begins.
+func noon() time.Time { return time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC) }
 
 // Repository is what a server publishes in the course of a history: real metadata,
 // manifests and containers, stage after stage.
@@ -67,7 +67,7 @@ func newRepository(n int) (*Repository, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	p, err := sim.NewPublisher(dir, Noon.AddDate(1, 0, 0))
+	p, err := sim.NewPublisher(dir, noon().AddDate(1, 0, 0))
 	if err != nil {
 		return nil, err
 	}

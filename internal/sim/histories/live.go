@@ -97,7 +97,7 @@ func (s *Shelf) live(h *History, rng *rand.Rand, trace bool) (*Outcome, error) {
 
 // begin makes the machine; it is delivered with release 1.
 func begin(h *History, repo *Repository, verdicts *signing.Verdicts, quiet bool) (*life, error) {
-	w := sim.NewWorld(h.Seed, Noon)
+	w := sim.NewWorld(h.Seed, noon())
 	w.Quiet, w.Profile, w.Sector = quiet, h.Profile, h.Sector
 	open := sim.OpenLoader(sim.Simulated)
 	if h.Grub {
@@ -245,7 +245,7 @@ func (l *life) prepare(t Turn) *agent.Request {
 		l.serve(min(l.stage+1+int(t.Arg%3), len(l.repo.Stages)-1))
 	case Jump:
 		years := [...]int{-56, -10, 0, 10}[t.Arg%4]
-		m.SetTime(Noon.Add(m.Age()).AddDate(years, 0, int(t.Arg>>8%60)))
+		m.SetTime(noon().Add(m.Age()).AddDate(years, 0, int(t.Arg>>8%60)))
 	case RotSlot:
 		m.Spoil(partitions.Slot(t.Arg%2), "root", int64((t.Arg>>8)%uint64(2*release.BlockSize)))
 	case RotRecord:
@@ -318,7 +318,7 @@ func (l *life) rotState(arg uint64) {
 func (l *life) end() {
 	m := l.m
 	m.Net.Fault, m.Abrupt, m.Fate, m.Profile = nil, false, sim.Kept, sim.Weak
-	m.SetTime(Noon.Add(m.Age()))
+	m.SetTime(noon().Add(m.Age()))
 	last := len(l.repo.Stages) - 1
 	l.serve(last)
 	m.Process(func(a *agent.Agent) {

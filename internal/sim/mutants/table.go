@@ -15,11 +15,6 @@ func Table() []Mutant {
 	return append(append(staging(), trials()...), memory()...)
 }
 
-// skip makes After: Before is not done if the mutant is on. It is a whole statement.
-func skip(name, file, before string) Mutant {
-	return Mutant{Name: name, File: file, Before: before, After: "\tif !planted(\"" + name + "\") {\n" + before + "\n\t}"}
-}
-
 // staging are bugs on the way into the slot.
 func staging() []Mutant {
 	return []Mutant{
@@ -134,6 +129,9 @@ func memory() []Mutant {
 		{Name: "killed-record-trusted", File: "agent/agent.go",
 			Before: "\tif a.settled || t.Phase == Idle || m.record.Check() != nil {",
 			After:  "\tif a.settled || t.Phase == Idle || m.record.Check() != nil || planted(\"killed-record-trusted\") {"},
+		{Name: "failed-flush-trusted", File: "agent/arm.go",
+			Before: "\t\ta.settled = false\n",
+			After:  "\t\ta.settled = a.settled && planted(\"failed-flush-trusted\")\n"},
 		{Name: "denial-lost-in-rebuild", File: "agent/observe.go",
 			Before: "\t\td = denialRecord{}\n\t\tif !m.record.Denied.IsZero() {",
 			After:  "\t\td = denialRecord{}\n\t\tif !m.record.Denied.IsZero() && !planted(\"denial-lost-in-rebuild\") {"},
