@@ -23,7 +23,8 @@
 // any number of threads.
 //
 // Memory follows what changed: four bytes for each byte of a file that changed, of one
-// large file or several small ones at a time, and at most 450 MiB.
+// large file or several small ones at a time. That is at most 450 MiB; segments that are
+// coded, and garbage, come on top.
 //
 // Verify applies a container as a host does. A publisher signs nothing that it has not
 // verified. Hosts never link this package.
