@@ -56,6 +56,7 @@ func campaignHost(dir, url string) *config.Config {
 // one route.
 type campaign struct {
 	route           string
+	program         string // this binary, or one like it
 	publisher       *sim.Publisher
 	image, next     []byte
 	whole           int64 // bytes that an update without a kill is served
@@ -65,10 +66,26 @@ type campaign struct {
 	trip            chan struct{} // gets a word when served passes tripped
 }
 
+// program is this test binary. Under the race detector, whose shadow memory no fetcher
+// may have, it is one that is built without.
+func program(t *testing.T) string {
+	t.Helper()
+	if !underRace {
+		return os.Args[0]
+	}
+	path := filepath.Join(t.TempDir(), "writer.test")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
 func newCampaign(t *testing.T, route string) *campaign {
 	t.Helper()
 	const size = 12 << 20
-	c := &campaign{route: route, image: make([]byte, size), trip: make(chan struct{}, 1)}
+	c := &campaign{route: route, program: program(t), image: make([]byte, size), trip: make(chan struct{}, 1)}
 	r := rand.NewChaCha8([32]byte{1})
 	_, _ = r.Read(c.image)
 	c.next = slices.Clone(c.image)
@@ -174,7 +191,7 @@ func (c *campaign) process(t *testing.T, dir string, bytes int64, moment time.Du
 	default:
 	}
 	var said strings.Builder
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "stage", dir, c.url)
+	cmd := exec.CommandContext(t.Context(), c.program, "stage", dir, c.url)
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = time.Second // the fetcher holds the pipe a little longer
