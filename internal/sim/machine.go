@@ -170,12 +170,14 @@ func (m *Machine) Restart(end End) {
 	m.up = false
 }
 
-// Spoil turns a bit of a slot that does not run.
+// Spoil turns a bit of a slot that does not run, while the other one stands.
 func (m *Machine) Spoil(slot partitions.Slot, image string, off int64) {
-	if m.up && slot != m.boot.Slot && slot != m.Standing() {
-		m.Disk(slot, image).Rot(off)
-		m.rotten[slot] = true
+	other := slot.Other()
+	if m.up && slot == m.boot.Slot || m.Standing() != other || !m.loader.peek().Slots[other].Successful {
+		return
 	}
+	m.Disk(slot, image).Rot(off)
+	m.rotten[slot] = true
 }
 
 // Once is the work of twinkeeld --once.

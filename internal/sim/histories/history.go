@@ -112,7 +112,7 @@ func New(seed uint64) (*History, *rand.Rand) {
 }
 
 // weights say how often a kind is drawn, of their sum.
-var weights = [kinds]int{Nothing: 40, Publish: 26, Jump: 3, RotSlot: 3, RotRecord: 3, RotState: 4, FillDisk: 3, LockDisk: 2,
+var weights = [kinds]int{Nothing: 40, Publish: 26, Jump: 3, RotSlot: 6, RotRecord: 3, RotState: 4, FillDisk: 3, LockDisk: 2,
 	Rollback: 4, Hold: 2, Unhold: 4, Undeny: 3, UpdateNow: 3, Verify: 1, TrustReset: 1}
 
 // draw returns the next turn of a history.
