@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/twinkeel/twinkeel/deltas"
 	"github.com/twinkeel/twinkeel/deltas/coder"
@@ -60,6 +61,17 @@ func (d *Decoder) patch(streams *deltas.Streams, ops []byte, s deltas.Segment, b
 // Moves appends to list what the instructions of a segment, which starts at the offset
 // start of the target, say about where old bytes went. The generator needs it too.
 func Moves(list []predict.Move, in *deltas.Instructions, start int64) ([]predict.Move, error) {
+	// Counting first costs less than growing does.
+	for count, n := *in, 0; ; {
+		i, ok, err := count.Next()
+		if err != nil || !ok {
+			list = slices.Grow(list, n)
+			break
+		}
+		if i.Op.FromBase() {
+			n++
+		}
+	}
 	for {
 		i, ok, err := in.Next()
 		if err != nil {
