@@ -4,5 +4,5 @@
 // to copies that only the go command's -overlay sees, each behind a switch, so that one
 // compilation serves them all and nothing of them is in the tree that is built and
 // shipped. A mutant whose text is not there any more is an error: the table follows the
-// code. See docs/adr/0014.
+// code. See docs/adr/0016.
 package mutants
