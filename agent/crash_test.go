@@ -57,7 +57,7 @@ var stories = []story{
 
 // fault is what goes wrong in a history, once.
 type fault struct {
-	kind   string // "cut", "kill" or "error"
+	kind   string // "cut", "kill", "error" or "no space"
 	n      int    // before this effect, counted from the update's first poll; or this call
 	fate   sim.Fate
 	seed   uint64
@@ -76,6 +76,7 @@ var plans = []fault{
 	{kind: "cut", fate: sim.Mixed, seed: 2, abrupt: true},
 	{kind: "kill", fate: sim.Lost, abrupt: true},
 	{kind: "error", fate: sim.Lost},
+	{kind: "no space", fate: sim.Kept},
 }
 
 // world is what all histories share.
@@ -330,7 +331,11 @@ func play(s story, f fault) (h *history, happened bool, wrong []string, err erro
 	case "kill":
 		h.m.CutAt(f.n, sim.Killed)
 	case "error":
+		// A write that fails has written its beginning; after a flush that fails nobody
+		// knows what arrived, and the next one proves nothing.
 		h.m.FailAt(f.n)
+	case "no space":
+		h.m.FailAs(f.n, sim.ErrNoSpace)
 	}
 	if err := h.settle(); err != nil {
 		return h, true, []string{"law 15: " + err.Error()}, nil

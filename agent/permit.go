@@ -47,10 +47,26 @@ func (a *Agent) permit(ctx context.Context, m machine, t *Transaction) (Permit, 
 	case d.manifest == nil || d.manifest.Deployment() != to.Digest || len(d.never) > 0:
 		a.log.Info("the release is no longer wanted", "txn", t.Seq, "version", to.Version, "reasons", d.reasons())
 		return PermitNo, nil
+	case t.Phase == Staging && !a.restored(t.To, to, d):
+		return PermitNo, nil
 	case early, len(d.later) > 0 && (t.Phase == Staged || onlyHalted(d.later)):
 		return PermitWait, nil
 	}
 	return PermitYes, nil
+}
+
+// restored reports whether the manifest of a deployment that is being staged is at hand.
+// One that was damaged on the disk is written anew from what was just verified.
+func (a *Agent) restored(n uint64, to *Deployment, d *decision) bool {
+	if _, err := a.st.manifest(n); err == nil {
+		return true
+	}
+	if release.DigestOf(d.raw) != to.Manifest {
+		return false
+	}
+	err := a.st.saveManifest(n, d.raw)
+	a.log.Warn("the manifest of what is being staged was damaged, and is written anew", "deployment", n, "err", err)
+	return err == nil
 }
 
 // tooEarly reports whether a lost trial still has to wait. A time that lies further ahead
