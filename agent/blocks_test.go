@@ -203,7 +203,7 @@ func TestARottenSlotIsMendedByBlocks(t *testing.T) {
 }
 
 func TestWhyTellsThePriceOfEachRoute(t *testing.T) {
-	m, second := blockWorld(t, true)
+	m, _ := blockWorld(t, true)
 	var why *agent.Why
 	m.Process(func(a *agent.Agent) {
 		r, err := a.Do(context.Background(), agent.Request{Verb: agent.VerbWhy}, nil)
@@ -222,7 +222,7 @@ func TestWhyTellsThePriceOfEachRoute(t *testing.T) {
 	if got := strings.Join(kinds, " "); got != "full delta blocks" {
 		t.Errorf("got routes %s", got)
 	}
-	m, second = blockWorld(t, false)
+	m, second := blockWorld(t, false)
 	m.Process(func(a *agent.Agent) {
 		r, err := a.Do(context.Background(), agent.Request{Verb: agent.VerbWhy}, nil)
 		if err != nil {

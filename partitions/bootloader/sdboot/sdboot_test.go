@@ -88,7 +88,7 @@ func powerOn(d *bootloadertest.Disk) (partitions.Slot, error) {
 				f.options = value
 			}
 		}
-		if ok, _ := regexp.MatchString(`^twinkeel-.*\.conf$`, name); !ok || !linux {
+		if !strings.HasPrefix(name, "twinkeel-") || !strings.HasSuffix(name, ".conf") || !linux {
 			continue
 		}
 		if m := counters.FindStringSubmatch(name); m != nil {
