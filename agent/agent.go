@@ -272,7 +272,7 @@ func (a *Agent) do(ctx context.Context, s Step, m machine, t *Transaction) error
 	case StepRevert:
 		return a.revert(ctx, m, t)
 	case StepFinishRevert:
-		return a.finishRevert(m, t)
+		return a.finishRevert(ctx, m, t)
 	case StepFinishLost:
 		return a.finishLost(t)
 	case StepAbandon:

@@ -36,14 +36,25 @@ func (a *Agent) revert(ctx context.Context, m machine, t *Transaction) error {
 	if err != nil {
 		return &Refusal{Reason{CodeLoader, err.Error()}, err}
 	}
+	return a.store(ctx, a.mirrored(s, t))
+}
+
+// mirrored is s with the denial of what is being left.
+func (a *Agent) mirrored(s bootloader.State, t *Transaction) bootloader.State {
 	if to, err := a.st.deployment(t.To); err == nil && to != nil {
 		s.Denied, s.DeniedAttempt = to.Digest, to.Attempt
 	}
-	return a.store(ctx, s)
+	return s
 }
 
 // finishRevert records the denial and ends the transaction. The old slot runs.
-func (a *Agent) finishRevert(_ machine, t *Transaction) error {
+func (a *Agent) finishRevert(ctx context.Context, m machine, t *Transaction) error {
+	if s := a.mirrored(m.record, t); s != m.record {
+		// An operator took back an earlier denial of it in the meantime.
+		if err := a.store(ctx, s); err != nil {
+			return err
+		}
+	}
 	v := Reason{CodeUnhealthy, "left without a recorded reason"}
 	if t.Verdict != nil {
 		v = *t.Verdict
