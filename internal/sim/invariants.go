@@ -172,11 +172,21 @@ func (m *Machine) unhealthyNeverReturns(r *Release, t agent.Transaction) {
 // heldBack is law 13 the other way round: what an operator holds is not permitted.
 func (m *Machine) heldBack(r *Release, t agent.Transaction) {
 	var h agent.Hold
-	if !Record(m.State.stable["hold.json"], &h) || t.Force || t.Kind == agent.KindRollback {
+	if !Record(m.State.view["hold.json"], &h) || t.Force || t.Kind == agent.KindRollback {
 		return
 	}
 	if h.Until.IsZero() || m.now.Before(h.Until) {
 		m.broke(13, "%s is armed, and updates are held until %s", r.Manifest.Version, h.Until)
+	}
+}
+
+// leftOnRecord is law 8 for a trial that the running system ends: why it does stands in
+// the journal before the boot record turns back, or it would look like a lost trial.
+func (m *Machine) leftOnRecord(old, next bootloader.State) {
+	slot := m.boot.Slot
+	ends := old.Slots[slot].Priority > 0 && next.Slots[slot].Priority == 0
+	if ends && m.calm() && !m.failed && m.Journal().Phase != agent.Reverting {
+		m.broke(8, "the trial of slot %s is ended while the journal says %s", slot, m.Journal().Phase)
 	}
 }
 

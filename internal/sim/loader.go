@@ -165,6 +165,7 @@ func (l *watched) check(old, next bootloader.State) {
 	if next.Epoch < old.Epoch {
 		m.broke(9, "the epoch in the boot record falls from %d to %d", old.Epoch, next.Epoch)
 	}
+	m.leftOnRecord(old, next)
 	for _, slot := range partitions.Slots {
 		was, is := old.Slots[slot], next.Slots[slot]
 		if is.Priority > 0 && (was.Priority == 0 || !is.Successful && (is.Tries > was.Tries || was.Successful)) {

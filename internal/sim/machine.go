@@ -170,10 +170,14 @@ func (m *Machine) Restart(end End) {
 	m.up = false
 }
 
-// Spoil turns a bit of a slot that does not run, while the other one stands.
+// Spoil turns a bit of a slot that does not run, while the other one stands. What rots
+// between the read-back and the arming in one boot is for the kernel to find.
 func (m *Machine) Spoil(slot partitions.Slot, image string, off int64) {
 	other := slot.Other()
 	if m.up && slot == m.boot.Slot || m.Standing() != other || !m.loader.peek().Slots[other].Successful {
+		return
+	}
+	if m.up && m.Journal().VerifiedIn != "" {
 		return
 	}
 	m.Disk(slot, image).Rot(off)

@@ -84,6 +84,7 @@ type World struct {
 	cutAs   End
 	failAt  int // the call that fails; 0: none
 	failAs  error
+	failed  bool   // a call failed in this run
 	naps    int    // of a daemon that are left; 0: any number
 	evening func() // ends the daemon
 	running bool
@@ -135,7 +136,7 @@ func (w *World) Break(format string, args ...any) {
 // Run carries out f as a process on the machine and returns how it ended. A power cut
 // is applied to all parts before Run returns; so is the flush of a reboot.
 func (w *World) Run(f func()) (end End) {
-	w.running, w.dead = true, false
+	w.running, w.dead, w.failed = true, false, false
 	defer func() {
 		w.running, w.dead = false, false
 		switch r := recover().(type) {
@@ -223,7 +224,7 @@ func (w *World) call(o op) error {
 		w.note("%s", o)
 	}
 	if w.failAt == w.calls {
-		w.failAt = 0
+		w.failAt, w.failed = 0, true
 		w.note("%s fails", o)
 		return fmt.Errorf("%s: %w", o, w.failAs)
 	}
