@@ -136,7 +136,12 @@ func (a *Agent) rollbackByRecord(ctx context.Context, m machine, cause error) (*
 		return nil, &Refusal{Reason{CodeSlot, text}, nil}
 	}
 	s := m.record.Commit(other)
-	s.Slots[m.boot.Slot] = bootloader.Record{Priority: 1, Successful: true}
+	if m.record.Slots[m.boot.Slot].Successful {
+		s.Slots[m.boot.Slot] = bootloader.Record{Priority: 1, Successful: true}
+	} else {
+		// Nobody has proven what is left: it is no fallback.
+		s.Slots[m.boot.Slot] = bootloader.Record{}
+	}
 	if err := a.store(ctx, s); err != nil {
 		return nil, err
 	}
