@@ -36,7 +36,7 @@ type Repo struct {
 	docs  map[string]Doc // the signed part of each role, as it will be signed next
 	keys  map[string][]Key
 	root  []Key // keys that signed the last root
-	files map[string][]byte
+	files *shelf
 	spare int // number of keys made, so that each has another name
 }
 
@@ -46,7 +46,7 @@ type Doc = map[string]any
 // New makes and publishes a repository with roles os-<channel> and fleet-<channel> for
 // each channel, all at version 1, without targets.
 func New(now time.Time, channels ...string) *Repo {
-	r := &Repo{Now: now, docs: map[string]Doc{}, keys: map[string][]Key{}, files: map[string][]byte{}}
+	r := &Repo{Now: now, docs: map[string]Doc{}, keys: map[string][]Key{}, files: newShelf(nil)}
 	roles := Doc{}
 	for _, role := range []string{"root", "targets", "snapshot", "timestamp"} {
 		r.docs[role] = Doc{"_type": role, "spec_version": "1.0.31", "version": 1}
@@ -79,7 +79,7 @@ func New(now time.Time, channels ...string) *Repo {
 func (r *Repo) Clone() *Repo {
 	c := *r
 	c.Requests = nil
-	c.docs, c.keys, c.files = clone(r.docs).(map[string]Doc), maps.Clone(r.keys), maps.Clone(r.files)
+	c.docs, c.keys, c.files = clone(r.docs).(map[string]Doc), maps.Clone(r.keys), newShelf(r.files.all())
 	return &c
 }
 
@@ -153,7 +153,7 @@ func (r *Repo) SetTargetIn(role, name string, content []byte) {
 	sum := release.DigestOf(content).String()
 	r.docs[role]["targets"].(Doc)[name] = Doc{"length": len(content), "hashes": Doc{"sha256": sum}}
 	dir, base := path.Split(name)
-	r.files["targets/"+dir+sum+"."+base] = content
+	r.files.put("targets/"+dir+sum+"."+base, content)
 }
 
 // RoleOf returns the role that lists a target of twinkeel's layout.
@@ -222,7 +222,7 @@ func (r *Repo) Put(role string, b []byte) {
 	v := r.docs[role]["version"]
 	switch role {
 	case "timestamp":
-		r.files["metadata/timestamp.json"] = b
+		r.files.put("metadata/timestamp.json", b)
 		return
 	case "root":
 	case "snapshot":
@@ -230,7 +230,7 @@ func (r *Repo) Put(role string, b []byte) {
 	default:
 		r.list("snapshot", role+".json", v, b)
 	}
-	r.files[fmt.Sprintf("metadata/%v.%s.json", v, role)] = b
+	r.files.put(fmt.Sprintf("metadata/%v.%s.json", v, role), b)
 }
 
 // list lists a metadata file in parent, unless a test has taken the list away.
@@ -278,20 +278,18 @@ func (r *Repo) RootBytes(version int) []byte {
 }
 
 // File returns a file of the repository, or nil.
-func (r *Repo) File(path string) []byte { return bytes.Clone(r.files[path]) }
+func (r *Repo) File(path string) []byte { return bytes.Clone(r.files.get(path)) }
 
 // SetFile replaces a file of the repository; nil removes it.
 func (r *Repo) SetFile(path string, b []byte) {
-	if r.files[path] = b; b == nil {
-		delete(r.files, path)
-	}
+	r.files.put(path, b)
 }
 
 // Files returns a copy of all files by path.
-func (r *Repo) Files() map[string][]byte { return maps.Clone(r.files) }
+func (r *Repo) Files() map[string][]byte { return r.files.all() }
 
 // SetFiles replaces all files, such as by those of an earlier day.
-func (r *Repo) SetFiles(files map[string][]byte) { r.files = maps.Clone(files) }
+func (r *Repo) SetFiles(files map[string][]byte) { r.files.set(files) }
 
 // Fetch implements signing.Source.
 func (r *Repo) Fetch(ctx context.Context, path string, limit int64) ([]byte, error) {
@@ -299,8 +297,8 @@ func (r *Repo) Fetch(ctx context.Context, path string, limit int64) ([]byte, err
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	b, ok := r.files[path]
-	if !ok {
+	b := r.files.get(path)
+	if b == nil {
 		return nil, fmt.Errorf("get %s: %w", path, fs.ErrNotExist)
 	}
 	if int64(len(b)) > limit {
