@@ -1,0 +1,133 @@
+package release_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twinkeel/twinkeel/release"
+)
+
+func web(t testing.TB) *release.AppManifest {
+	t.Helper()
+	d := func(v time.Duration) release.Duration { return release.Duration(v) }
+	return &release.AppManifest{
+		Format: 1, Publisher: "acme", Name: "web", Version: version(t, "2.3.1"), Attempt: 1, MinUpdater: version(t, "0.1"),
+		Arch: "amd64", Class: "app",
+		Image: release.Image{Name: "app", Size: 8192, Root: digest(1), Salt: release.Salt{1},
+			Full: release.Blob{SHA256: digest(2), Size: 100, Head: release.Head{SHA256: digest(3), Size: 10}}},
+		Run:         release.AppRun{Argv: []string{"/bin/web"}, Env: []string{"A=1", "B=2"}, Cwd: "/", UID: 1000, GID: 1000, Signal: "SIGTERM", Grace: d(10 * time.Second)},
+		Isolation:   release.AppIsolation{Level: "container"},
+		Limits:      release.AppLimits{Memory: 64 << 20, CPU: 500, Pids: 64, Files: 1024, Tmp: 16 << 20, Log: 1 << 20},
+		Network:     release.AppNetwork{Mode: "private", Publish: []release.AppPort{{Name: "http", Proto: "tcp", Host: 80, App: 8080}}},
+		Data:        []release.AppVolume{{Name: "db", Path: "/data", Class: "versioned", Quota: 1 << 30}},
+		Health:      release.AppHealth{HTTP: ":8080/health", Start: d(30 * time.Second), Interval: d(time.Second), Timeout: d(time.Second), Failures: 3, Probation: d(time.Minute)},
+		Update:      release.AppUpdate{Strategy: "parallel", Restart: "always", DataFormat: 1, DataReads: 1},
+		Permissions: []release.AppPermission{{Name: "outbound", Value: "*:443"}},
+	}
+}
+
+func TestAnAppManifestHasOneSpelling(t *testing.T) {
+	b, err := web(t).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := release.DecodeAppManifest(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := m.Encode()
+	if err != nil || !bytes.Equal(again, b) {
+		t.Fatalf("got %s, %v, want %s", again, err, b)
+	}
+	for name, bad := range map[string]string{
+		"null list":                    strings.Replace(string(b), `"after":[]`, `"after":null`, 1),
+		"unknown field":                strings.Replace(string(b), `"format":1`, `"format":1,"x":1`, 1),
+		"other spelling of a duration": strings.Replace(string(b), `"grace":"10s"`, `"grace":"10000ms"`, 1),
+	} {
+		if _, err := release.DecodeAppManifest([]byte(bad)); err == nil {
+			t.Errorf("%s: accepted: %s", name, bad)
+		}
+	}
+}
+
+func TestAnAppIsWhatRunsAndHow(t *testing.T) {
+	first, err := web(t).Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change func(*release.AppManifest)
+		same   bool
+	}{
+		"attempt":    {func(m *release.AppManifest) { m.Attempt = 2 }, true},
+		"transport":  {func(m *release.AppManifest) { m.Image.Full.SHA256 = digest(9) }, true},
+		"notes":      {func(m *release.AppManifest) { m.Meta = map[string]string{"a": "b"} }, true},
+		"image":      {func(m *release.AppManifest) { m.Image.Root = digest(9) }, false},
+		"command":    {func(m *release.AppManifest) { m.Run.Argv = []string{"/bin/other"} }, false},
+		"permission": {func(m *release.AppManifest) { m.Permissions = nil }, false},
+		"version":    {func(m *release.AppManifest) { m.Version = version(t, "2.3.2") }, false},
+	} {
+		m := web(t)
+		c.change(m)
+		if d, err := m.Digest(); err != nil || (d == first) != c.same {
+			t.Errorf("%s: same digest: got %t (%v), want %t", name, d == first, err, c.same)
+		}
+	}
+}
+
+func TestABadAppManifestIsRefusedForItsReason(t *testing.T) {
+	for want, change := range map[string]func(*release.AppManifest){
+		"format":    func(m *release.AppManifest) { m.Format = 2 },
+		"name":      func(m *release.AppManifest) { m.Name = "../x" },
+		"attempt":   func(m *release.AppManifest) { m.Attempt = 0 },
+		"arch":      func(m *release.AppManifest) { m.Arch = "vax" },
+		"isolation": func(m *release.AppManifest) { m.Isolation.Level = "none" },
+		"arguments": func(m *release.AppManifest) { m.Run.Argv = nil },
+		"variable":  func(m *release.AppManifest) { m.Run.Env = []string{"B=1", "A=1"} },
+		"cwd":       func(m *release.AppManifest) { m.Run.Cwd = "/a/../b" },
+		"user":      func(m *release.AppManifest) { m.Run.UID = 1 << 20 },
+		"memory":    func(m *release.AppManifest) { m.Limits.Memory = 0 },
+		"pids":      func(m *release.AppManifest) { m.Limits.Pids = -1 },
+		"ports":     func(m *release.AppManifest) { m.Network.Mode = "none" },
+		"twice":     func(m *release.AppManifest) { m.Network.Publish = append(m.Network.Publish, m.Network.Publish[0]) },
+		"socket s":  func(m *release.AppManifest) { m.Network.Sockets = []release.AppSocket{{Name: "s", Listen: "80"}} },
+		"lie in one another": func(m *release.AppManifest) {
+			m.Data = append(m.Data, release.AppVolume{Name: "e", Path: "/data/e", Class: "cache", Quota: 1 << 20})
+		},
+		"below /":        func(m *release.AppManifest) { m.Data[0].Path = "/" },
+		"kinds of check": func(m *release.AppManifest) { m.Health.TCP = 80 },
+		"health: http":   func(m *release.AppManifest) { m.Health.HTTP = "http://elsewhere/" },
+		"health: start":  func(m *release.AppManifest) { m.Health.Start = 0 },
+		"reads up to":    func(m *release.AppManifest) { m.Update.DataFormat = 3 },
+		"after web":      func(m *release.AppManifest) { m.After = []string{"web"} },
+		"permission":     func(m *release.AppManifest) { m.Permissions[0].Name = "everything" },
+		"kernel belongs": func(m *release.AppManifest) { m.Isolation.Kernel = "/vmlinuz" },
+		"size":           func(m *release.AppManifest) { m.Image.Size = 5 },
+		"delta 0":        func(m *release.AppManifest) { m.Deltas = []release.Delta{{Image: "app"}} },
+	} {
+		m := web(t)
+		change(m)
+		if _, err := m.Encode(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want an error with %q", err, want)
+		}
+	}
+}
+
+func FuzzDecodeAppManifest(f *testing.F) {
+	b, err := web(f).Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := release.DecodeAppManifest(b)
+		if err != nil {
+			return
+		}
+		if again, err := m.Encode(); err != nil || !bytes.Equal(again, b) {
+			t.Fatalf("got %s, %v, want %s", again, err, b)
+		}
+	})
+}
