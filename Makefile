@@ -1,6 +1,7 @@
 # make build     the three commands, static, into bin/
 # make test      everything that decides whether a change is good: formatting, vet, and
 #                all tests under the race detector; installs the Debian packages they need
+# make deb       Debian packages of them for amd64 and arm64, into .cache/deb
 # make demo      a real Debian, updated over A/B slots by the real agent (needs root)
 # make bench     the figures of docs/BENCHMARKS.md
 # make bench-delta PAIRS=esbuild,os12   deltas beside other tools; docs/bench-tables.md
@@ -16,7 +17,7 @@ HISTORIES ?= 20000
 COMMANDS := twinkeel twinkeeld twinkeel-server
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all build check lint test fuzz demo images images-check quickstart bench bench-delta campaign clean
+.PHONY: all build check lint test fuzz demo images images-check quickstart deb bench bench-delta campaign clean
 all: build
 
 build:
@@ -26,6 +27,7 @@ check:
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	cd packaging && $(GO) vet ./...
 
 # The race detector needs a C compiler; nothing that is shipped does. Under it the crash
 # test takes a sample of the faults; the second run takes every one. Planted bugs are
@@ -36,6 +38,8 @@ test:
 	$(MAKE) --no-print-directory check
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m -skip PlantedBug ./...
 	CGO_ENABLED=0 $(GO) test -count=1 -timeout 20m -run 'EveryFault|RandomHistories|PlantedBug' ./agent ./internal/sim/...
+	.ci/install deb
+	cd packaging && CGO_ENABLED=0 $(GO) test -timeout 10m ./...
 	.ci/fuzz $(FUZZTIME)
 
 # staticcheck is run at a fixed version without being a dependency.
@@ -44,6 +48,9 @@ lint: check
 
 fuzz:
 	@.ci/fuzz $(FUZZTIME)
+
+deb:
+	cd packaging && $(GO) run . -out ../.cache/deb
 
 demo: build images
 	$(GO) run ./examples/demo -bin bin -images .cache/demo/current -work .cache/demo/run

@@ -92,6 +92,7 @@ Exit status: 0 done, 1 error, 2 usage. With --once also: 3 nothing to do,
 			return nil
 		},
 	})
+	addMan(cmd)
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	return cmd
 }

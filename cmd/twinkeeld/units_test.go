@@ -13,6 +13,7 @@ import (
 var maxExposure = map[string]string{
 	"twinkeeld.service":        "15",
 	"twinkeel-fetcher.service": "12",
+	"twinkeel-adopt.service":   "12",
 }
 
 func analyzer(t *testing.T) string {
@@ -32,7 +33,7 @@ func units(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	files, err := filepath.Glob("../../examples/systemd/*.[s]*")
-	if err != nil || len(files) != 3 {
+	if err != nil || len(files) != 4 {
 		t.Fatalf("unit files: got %v, %v", files, err)
 	}
 	for _, f := range files {
@@ -40,7 +41,9 @@ func units(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b = bytes.ReplaceAll(b, []byte("/usr/bin/twinkeeld"), []byte("/bin/true"))
+		for _, command := range []string{"/usr/bin/twinkeeld", "/usr/bin/twinkeel"} {
+			b = bytes.ReplaceAll(b, []byte(command), []byte("/bin/true"))
+		}
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), b, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -50,7 +53,8 @@ func units(t *testing.T) string {
 
 func TestUnitsAreUnderstoodBySystemd(t *testing.T) {
 	tool, dir := analyzer(t), units(t)
-	cmd := exec.Command(tool, "verify", "--man=no", filepath.Join(dir, "twinkeeld.service"), filepath.Join(dir, "twinkeel-fetcher.socket"))
+	cmd := exec.Command(tool, "verify", "--man=no", filepath.Join(dir, "twinkeeld.service"), filepath.Join(dir, "twinkeel-fetcher.socket"),
+		filepath.Join(dir, "twinkeel-adopt.service"))
 	out, err := cmd.CombinedOutput()
 	if err != nil || bytes.Contains(out, []byte(dir)) {
 		t.Errorf("%v\n%s", err, out)

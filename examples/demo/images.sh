@@ -27,6 +27,7 @@ nginx-core python3 iproute2 nftables e2fsprogs kmod zstd $kernel"
 v1=2026.11.1 v2=2026.11.2 v3=2026.11.3 v4=2026.11.4
 uuid=5f4a1c2e-8d37-4b7e-9a55-0c1d2e3f4a5b
 
+mirror=$(cd "$(dirname "$0")/../.." && pwd)/.ci/mirror
 check=
 [ "${1-}" = --check ] && { check=yes; shift; }
 [ $# = 1 ] || { echo "usage: images.sh [--check] OUT" >&2; exit 2; }
@@ -47,21 +48,6 @@ trap 'exit 130' INT TERM
 
 began() { step_start=$(date +%s.%N); printf '  %-34s' "$1"; }
 ended() { printf '%7.1f s   %s\n' "$(echo "$(date +%s.%N) $step_start" | awk '{print $1-$2}')" "${1-}"; }
-
-# mirror SUITE: the first archive in apt's own configuration that carries SUITE; or else,
-# as a mirror has all suites, the first that carries any suite of the same kind.
-mirror() {
-  local kind='^[a-z]+$'
-  case $1 in *-security) kind='^[a-z]+-security$' ;; esac
-  { cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null || true; } |
-    awk -v want="$1" -v kind="$kind" '
-      function seen(uri, s) { if (s == want && !exact) exact = uri; if (s ~ kind && !other && uri ~ /debian/) other = uri }
-      /^#/ { next }
-      /^URIs:/ { uri = $2 }
-      /^Suites:/ { for (i = 2; i <= NF; i++) seen(uri, $i) }
-      /^deb / { for (i = 2; i <= NF; i++) if ($i ~ /^[a-z+]+:\/\//) { seen($i, $(i+1)); break } }
-      END { print exact ? exact : other }'
-}
 
 # tarball NAME SOURCE...: installs the packages from SOURCEs into OUT/NAME.tar.
 tarball() {
@@ -165,9 +151,8 @@ changed() {
     END { for (p in old) n++; print n + 0 }' "$@"
 }
 
-main=$(mirror $suite)
-security=$(mirror $suite-security)
-[ -n "$main" ] && [ -n "$security" ] || { echo "apt's configuration names no Debian archive and security archive" >&2; exit 1; }
+main=$("$mirror" $suite)
+security=$("$mirror" $suite-security)
 
 if [ -n "$check" ]; then
   kept=$(sha256sum <"$out/v1/root.img") kept_boot=$(sha256sum <"$out/v1/boot.img")
