@@ -30,6 +30,7 @@ var house = []room{
 	{"deltas/bsdiff40", 3, shared, "interchange with other tools, in nobody's way"},
 	{"internal/erofs", 0, shared, "how a file system lies on a disk, and nothing else"},
 	{"internal/ext4", 0, publisher, "the same, of another one"},
+	{"internal/erofs/mkfs", 0, publisher, "how one is written; a host writes none"},
 	{"deltas/diff/suffix", 3, publisher, "sorting; knows bytes only"},
 	{"deltas/blocks", 3, shared, "what a host compares its blocks with"},
 	{"deltas/diff", 4, publisher, "a host never makes a delta"},
