@@ -1,0 +1,80 @@
+package workloads
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// ErrMissing is in the chain of an error about something that the host lacks, such as a
+// runtime for an isolation level. The unit is refused; nothing is lowered.
+var ErrMissing = errors.New("the host lacks it")
+
+// Unit is one application as it is to run.
+type Unit struct {
+	Manifest *release.AppManifest
+	Image    string            // file with the verified EROFS image
+	Data     map[string]string // directory of each volume by its name
+	// Generation names the data that it runs on; for people and for Status.
+	Generation string
+	// Grants are the permissions of the manifest that the host grants. What the manifest
+	// asks for and is not here, the unit does not get.
+	Grants []release.AppPermission
+}
+
+// Name is what the unit is called on this host.
+func (u *Unit) Name() string { return u.Manifest.Name }
+
+// State is what a unit does now.
+type State struct {
+	Running    bool            `json:"running"`
+	Version    release.Version `json:"version"` // of what runs or ran last
+	App        release.Digest  `json:"app"`     // release.AppManifest.Digest of it
+	Generation string          `json:"generation,omitempty"`
+	Since      time.Time       `json:"since,omitzero"`
+	Restarts   int             `json:"restarts,omitempty"` // since Start, after it ended by itself
+	Exit       string          `json:"exit,omitempty"`     // how it ended last, for people
+	Looping    bool            `json:"looping,omitempty"`  // it ends again and again: no longer restarted for now
+}
+
+// Runner starts and stops units.
+type Runner interface {
+	// Start returns when the unit's process runs; it then lives on without the caller. A
+	// unit of the same name that runs is an error.
+	Start(ctx context.Context, u Unit) error
+	// Stop ends the unit called name and returns when nothing of it runs, has a file of
+	// its data open or is mounted any more. A unit that does not run is no error.
+	Stop(ctx context.Context, name string) error
+}
+
+// Prober says how units are.
+type Prober interface {
+	// Status is the zero State for a name that was never started.
+	Status(ctx context.Context, name string) (State, error)
+	// Healthy makes the manifest's check once, from where the unit is; nil is healthy.
+	Healthy(ctx context.Context, name string) error
+}
+
+// Switcher brings up a new version beside the one that runs, for strategy parallel and
+// socket. A Runner that does not implement it switches by stop and start.
+type Switcher interface {
+	// Try starts the unit where no client reaches it; HealthyTry makes its check there.
+	Try(ctx context.Context, u Unit) error
+	HealthyTry(ctx context.Context, name string) error
+	// Switch leads all clients to what was tried, in one step, and ends what ran before.
+	Switch(ctx context.Context, name string) error
+	// Drop ends what was tried. Nothing tried is no error.
+	Drop(ctx context.Context, name string) error
+}
+
+// Console looks inside a unit.
+type Console interface {
+	// Logs copies the newest lines of the unit's output that are kept to w; with follow it
+	// goes on until ctx ends.
+	Logs(ctx context.Context, name string, lines int, follow bool, w io.Writer) error
+	// Exec runs a command in the unit, confined as it is, and returns its exit code.
+	Exec(ctx context.Context, name string, argv []string, in io.Reader, out, errs io.Writer) (int, error)
+}
