@@ -92,6 +92,43 @@ func (b *Builder) Finish() (root release.Digest, upper []Block, err error) {
 	return level[0], upper, nil
 }
 
+// File is where an image and its tree lie.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+// WriteTree reads the image of size bytes that begins at off, writes its tree behind it,
+// and returns the root.
+func WriteTree(f File, off, size int64, salt release.Salt) (release.Digest, error) {
+	if err := CheckSize(size); err != nil {
+		return release.Digest{}, err
+	}
+	b := NewBuilder(size, salt)
+	buf := make([]byte, min(NodeSpan, size))
+	for i := range Spans(size) {
+		span, at := buf[:SpanLength(size, i)], off+int64(i)*NodeSpan
+		if n, err := f.ReadAt(span, at); n < len(span) {
+			return release.Digest{}, fmt.Errorf("read image at %d: %w", at+int64(n)-off, err)
+		}
+		leaf, node := HashSpan(salt, span)
+		b.Add(node)
+		if _, err := f.WriteAt(leaf[:], off+LeafOffset(size, i)); err != nil {
+			return release.Digest{}, fmt.Errorf("write hash tree: %w", err)
+		}
+	}
+	root, upper, err := b.Finish()
+	if err != nil {
+		return root, err
+	}
+	for _, block := range upper {
+		if _, err := f.WriteAt(block.Data[:], off+block.Offset); err != nil {
+			return root, fmt.Errorf("write hash tree: %w", err)
+		}
+	}
+	return root, nil
+}
+
 // Root reads an image of size bytes from r, one span at a time, and returns its root.
 func Root(r io.ReaderAt, size int64, salt release.Salt) (release.Digest, error) {
 	if err := CheckSize(size); err != nil {

@@ -1,0 +1,116 @@
+package disks
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twinkeel/twinkeel/internal/vm"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// bootLimit fails machines that hang, not those that are slow.
+const bootLimit = 4 * time.Minute
+
+// fileImage is an image that lies in a file.
+func fileImage(t *testing.T, b []byte) Image {
+	t.Helper()
+	size := (len(b) + release.BlockSize - 1) / release.BlockSize * release.BlockSize
+	return Image{Size: int64(size), Write: func(_ context.Context, dst WriterAt) error {
+		_, err := dst.WriteAt(b, 0)
+		return err
+	}}
+}
+
+// TestDisksBootByStockLoaders starts a disk by each of the ways that it is made for; the
+// guest is that of package vm, which reads the boot record as an agent does.
+func TestDisksBootByStockLoaders(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots virtual machines: not in short mode")
+	}
+	tools, err := vm.FindTools("../.cache/vm")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("NO REAL BOOT IS TESTED: ", err)
+	}
+	dir := t.TempDir()
+	guest := filepath.Join(dir, "guest")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", guest, "../internal/vm/guest")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("guest: %v: %s", err, out)
+	}
+	initramfs, err := tools.Initramfs(guest, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel, err := os.ReadFile(tools.Kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uki, err := vm.UKI(dir, tools.Kernel, initramfs, "console=ttyS0 quiet no_timer_check")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version, err := release.ParseVersion("1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, _ := image(20, release.Salt{1})
+	make := func(name, loader string, boot []byte) string {
+		path := filepath.Join(dir, name+".img")
+		_, err := Create(t.Context(), path, Options{Version: version, Loader: loader, Cmdline: "console=ttyS0 quiet no_timer_check",
+			Images: map[string]Image{imageRoot: root, imageBoot: fileImage(t, boot)}, Data: Data{FileSystem: "ext4"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	grubDisk := make("grub", GRUB, bootFiles(t, dir, kernel, initramfs))
+	sdbootDisk := make("sdboot", SDBoot, uki)
+	for _, way := range []struct{ name, disk, vars string }{
+		{"GRUB for BIOS", grubDisk, ""},
+		{"GRUB for UEFI", grubDisk, filepath.Join(dir, "grub.fd")},
+		{"systemd-boot", sdbootDisk, filepath.Join(dir, "sdboot.fd")},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+			defer cancel()
+			m, err := vm.Start(ctx, vm.Config{Disk: way.disk, Vars: way.vars, Log: filepath.Join(dir, "log")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { t.Logf("%.1f s of processor", m.Stop().Seconds()) }()
+			for _, want := range []string{"VM up slot=a release=one trial=false fallback=false", "VM record a=2/0/true b=0/0/false"} {
+				if got, err := m.Await(ctx, "VM up", "VM record", "VM fatal", "VM error"); err != nil || got != want {
+					t.Fatalf("got %q, %v, want %q", got, err, want)
+				}
+			}
+		})
+	}
+}
+
+// bootFiles makes a boot image for GRUB.
+func bootFiles(t *testing.T, dir string, kernel, initrd []byte) []byte {
+	t.Helper()
+	tree := filepath.Join(dir, "boot")
+	for name, b := range map[string][]byte{"vmlinuz": kernel, "initrd.img": initrd} {
+		if err := write(filepath.Join(tree, name), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "boot.ext2")
+	if err := run(t.Context(), "mke2fs", "-q", "-t", "ext2", "-b", "4096", "-O", "none,filetype,sparse_super", "-d", tree, path, "40M"); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
