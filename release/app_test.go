@@ -131,3 +131,29 @@ func FuzzDecodeAppManifest(f *testing.F) {
 		}
 	})
 }
+
+func TestAnAppDirectiveHasOneSpelling(t *testing.T) {
+	d := &release.AppDirective{Format: 1, Channel: "stable", Publisher: "acme", Name: "web", Version: version(t, "2.3.1"), Permille: 250, Salt: "s", NotBefore: time.Unix(0, 0).UTC()}
+	b, err := d.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := release.DecodeAppDirective(b)
+	if err != nil || *again != *d {
+		t.Fatalf("got %+v, %v", again, err)
+	}
+	for name, bad := range map[string]string{
+		"unknown field":  strings.Replace(string(b), `"format":1`, `"format":1,"x":1`, 1),
+		"newer format":   strings.Replace(string(b), `"format":1`, `"format":2`, 1),
+		"permille":       strings.Replace(string(b), `"permille":250`, `"permille":1001`, 1),
+		"path as name":   strings.Replace(string(b), `"name":"web"`, `"name":"../web"`, 1),
+		"no publisher":   strings.Replace(string(b), `"acme"`, `""`, 1),
+		"no version":     strings.Replace(string(b), `2.3.1`, ``, 1),
+		"white space":    string(b) + " ",
+		"time elsewhere": strings.Replace(string(b), `00:00:00Z`, `00:00:00+01:00`, 1),
+	} {
+		if _, err := release.DecodeAppDirective([]byte(bad)); err == nil {
+			t.Errorf("%s: accepted: %s", name, bad)
+		}
+	}
+}

@@ -74,11 +74,14 @@ type Head struct {
 	Size   int64  `json:"size"`
 }
 
-// App is an application image that belongs to the release, by digest.
+// App is an application that belongs to the release. Publisher, name and version say where
+// its manifest is (AppTargetName), Digest which application it has to be
+// (AppManifest.Digest).
 type App struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	Digest  Digest `json:"digest"`
+	Publisher string `json:"publisher"`
+	Name      string `json:"name"` // no two apps of a release share it
+	Version   string `json:"version"`
+	Digest    Digest `json:"digest"`
 }
 
 // Salt is the salt of a verity tree, 0 to 32 bytes, written as hexadecimal.
@@ -280,11 +283,17 @@ func (m *Manifest) validateApps() error {
 		if err := CheckName("app name", a.Name); err != nil {
 			return err
 		}
+		if err := CheckName("app "+a.Name+": publisher", a.Publisher); err != nil {
+			return err
+		}
 		if i > 0 && m.Apps[i-1].Name >= a.Name {
 			return fmt.Errorf("app %s: apps are not sorted by name, or one stands twice", a.Name)
 		}
-		if a.Version == "" || len(a.Version) > 64 || a.Digest.IsZero() {
-			return fmt.Errorf("app %s: version or digest is missing or too long", a.Name)
+		if _, err := ParseVersion(a.Version); err != nil {
+			return fmt.Errorf("app %s: %w", a.Name, err)
+		}
+		if a.Digest.IsZero() {
+			return fmt.Errorf("app %s: digest is missing", a.Name)
 		}
 	}
 	return nil

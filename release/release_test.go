@@ -45,7 +45,7 @@ func sample(t testing.TB) *release.Manifest {
 			{Name: "root", Size: 1 << 20, Root: digest(2), Salt: release.Salt{}, Full: blob, Blocks: blocks},
 		},
 		Deltas: []release.Delta{{Image: "root", From: digest(7), Blob: blob}},
-		Apps:   []release.App{{Name: "web", Version: "2.3.1", Digest: digest(5)}},
+		Apps:   []release.App{{Publisher: "acme", Name: "web", Version: "2.3.1", Digest: digest(5)}},
 		Meta:   map[string]string{"notes": "a <b> & c"},
 	}
 }
@@ -91,7 +91,7 @@ func TestManifestRefusesEverySecondSpelling(t *testing.T) {
 		"white space":         strings.Replace(good, `,"epoch"`, `, "epoch"`, 1),
 		"trailing newline":    good + "\n",
 		"trailing value":      good + "{}",
-		"null list":           strings.Replace(good, `"apps":[{"name":"web","version":"2.3.1","digest":"`+digest(5).String()+`"}]`, `"apps":null`, 1),
+		"null list":           strings.Replace(good, `"apps":[{"publisher":"acme","name":"web","version":"2.3.1","digest":"`+digest(5).String()+`"}]`, `"apps":null`, 1),
 		"number as float":     strings.Replace(good, `"size":1000`, `"size":1e3`, 1),
 		"upper-case digest":   strings.Replace(good, digest(7).String(), strings.ToUpper(release.DigestOf(nil).String()), 1),
 		"leading zero":        strings.Replace(good, "2026.11.21.1", "2026.11.21.01", 1),
