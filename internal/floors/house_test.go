@@ -59,6 +59,7 @@ var house = []room{
 	{"agent/fetcher/internal/wire", 5, host, "the messages between both sides of the fetcher"},
 	{"agent/fetcher/child", 6, host, "the unprivileged process, the only one with a network"},
 	{"agent/writer", 8, host, "puts the real agent together"},
+	{"workloads/spec", 2, host, "a function from a manifest to what a runtime is told"},
 	{"cmd/twinkeeld", 9, host, "the daemon"},
 	{"cmd/twinkeel", 9, host, "the operator's command"},
 	{"cmd/twinkeel-server", 9, publisher, "the publisher's command"},
@@ -110,6 +111,8 @@ var homes = []home{
 	{"github.com/spf13/pflag", []string{"cmd/..."}, nil, "comes with cobra"},
 	{"golang.org/x/term", []string{"cmd/..."}, nil, "only a command sits at a terminal"},
 	{"golang.org/x/sys/unix", []string{"partitions/...", "internal/durable", "internal/crashrig", "agent/fetcher/...", "agent/writer", "agent/control", "agent/confine", "agent/health", "internal/machine", "internal/vm/guest", "internal/probes/inside", "examples/...", "cmd/..."}, nil, "system calls stay in the real implementations of seams"},
+	{"github.com/opencontainers/runtime-spec", []string{"workloads/spec"}, nil, "the format is written in one place"},
+	{"github.com/moby/profiles", []string{"workloads/spec"}, nil, "the filter has one place"},
 	{"github.com/rogpeppe/go-internal", nil, everywhere, "scripts that test commands"},
 	{"pgregory.net/rapid", []string{"partitions/bootloader/bootloadertest"}, everywhere, "properties over random histories"},
 }

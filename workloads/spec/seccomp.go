@@ -1,0 +1,64 @@
+package spec
+
+import (
+	"slices"
+
+	"github.com/moby/profiles/seccomp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// refused are system calls that moby's profile allows and that no program of Debian's
+// that was tried has need of. Each had holes, or tells where the kernel's things lie.
+var refused = []string{
+	"kcmp", "listmount", "lookup_dcookie", "memfd_secret", "migrate_pages", "modify_ldt", "move_pages", "name_to_handle_at",
+	"open_by_handle_at", "pidfd_getfd", "process_madvise", "process_vm_readv", "process_vm_writev", "ptrace", "remap_file_pages",
+	"statmount", "sysfs", "syslog", "uselib", "ustat", "vhangup", "vmsplice",
+	// Every call that makes a socket is allowed below, by its arguments. The old 32-bit
+	// call hides them.
+	"socket", "socketcall", "socketpair",
+}
+
+// Address families, types and protocols of sockets, as the kernel numbers them on every
+// architecture that Debian has.
+const (
+	familyUnix, familyInet, familyInet6, familyNetlink = 1, 2, 10, 16
+	typeStream, typeDatagram, typeMask                 = 1, 2, 0xf
+	netlinkRoute                                       = 0
+)
+
+// filter is moby's profile for these capabilities, less what is refused.
+func filter(caps []string) (*specs.LinuxSeccomp, error) {
+	f, err := seccomp.GetDefaultProfile(&specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: caps}}})
+	if err != nil {
+		return nil, err
+	}
+	// The first architecture is the machine's. The others are older ones that it can
+	// also run, with other numbers and argument lists.
+	f.Architectures = f.Architectures[:1]
+	var kept []specs.LinuxSyscall
+	for _, call := range f.Syscalls {
+		call.Names = slices.DeleteFunc(slices.Clone(call.Names), func(n string) bool { return slices.Contains(refused, n) })
+		if len(call.Names) > 0 {
+			kept = append(kept, call)
+		}
+	}
+	family := func(n uint64) specs.LinuxSeccompArg {
+		return specs.LinuxSeccompArg{Index: 0, Value: n, Op: specs.OpEqualTo}
+	}
+	kind := func(n uint64) specs.LinuxSeccompArg {
+		return specs.LinuxSeccompArg{Index: 1, Value: typeMask, ValueTwo: n, Op: specs.OpMaskedEqual}
+	}
+	allow := func(name string, args ...specs.LinuxSeccompArg) {
+		kept = append(kept, specs.LinuxSyscall{Names: []string{name}, Action: specs.ActAllow, Args: args})
+	}
+	allow("socketpair", family(familyUnix))
+	allow("socket", family(familyUnix))
+	for _, f := range []uint64{familyInet, familyInet6} {
+		for _, k := range []uint64{typeStream, typeDatagram} {
+			allow("socket", family(f), kind(k))
+		}
+	}
+	allow("socket", family(familyNetlink), specs.LinuxSeccompArg{Index: 2, Value: netlinkRoute, Op: specs.OpEqualTo})
+	f.Syscalls = kept
+	return f, nil
+}
