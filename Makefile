@@ -1,4 +1,4 @@
-# make build     the three commands, static, into bin/
+# make build     the four commands, static, into bin/
 # make test      everything that decides whether a change is good: formatting, vet, and
 #                all tests under the race detector; installs the Debian packages they need
 # make deb       Debian packages of them for amd64 and arm64, into .cache/deb
@@ -14,7 +14,7 @@ FUZZTIME ?= 20s
 EXECUTIONS ?= 20000000
 CHECKS   ?= 5000
 HISTORIES ?= 20000
-COMMANDS := twinkeel twinkeeld twinkeel-server
+COMMANDS := twinkeel twinkeeld twinkeel-server twinkeel-init
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 .PHONY: all build check lint test fuzz demo images images-check quickstart deb bench bench-delta campaign clean

@@ -46,10 +46,11 @@ func makeAll(path string) error {
 		if !st.IsDir() {
 			return fmt.Errorf("open directory %s: is not a directory", path)
 		}
-		if err := syncDir(parent); !errors.Is(err, fs.ErrPermission) {
-			return err
+		err := syncDir(parent)
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EINVAL) && readOnly(parent) {
+			return nil // nobody made an entry there who is like us
 		}
-		return nil // a parent that we may not read is not one that we made an entry in
+		return err
 	}
 	if parent != path {
 		if err := makeAll(parent); err != nil {
@@ -60,6 +61,13 @@ func makeAll(path string) error {
 		return err
 	}
 	return syncDir(parent)
+}
+
+// readOnly reports whether path lies on a file system that is never written, such as the
+// EROFS of a slot, which has nothing to sync and says EINVAL.
+func readOnly(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Flags&unix.ST_RDONLY != 0
 }
 
 func syncDir(path string) error {

@@ -20,6 +20,7 @@ type Partition struct {
 	MiB   int               // size
 	Files map[string][]byte // content of a FAT file system; nil: none is made
 	Raw   []byte            // content of the partition without one
+	Image string            // file with that content
 }
 
 // Make writes to path a sparse disk image with the given partitions, the first one at 1
@@ -47,10 +48,13 @@ func Make(path, work string, parts []Partition) error {
 	for _, p := range parts {
 		if p.Files != nil {
 			image := filepath.Join(work, p.Label+".fat")
-			if err := makeFAT(image, work, p); err != nil {
+			if err := MakeFAT(image, work, p.MiB, p.Files); err != nil {
 				return fmt.Errorf("partition %s: %w", p.Label, err)
 			}
-			if err := put(disk, at, image); err != nil {
+			p.Image = image
+		}
+		if p.Image != "" {
+			if err := put(disk, at, p.Image); err != nil {
 				return fmt.Errorf("partition %s: %w", p.Label, err)
 			}
 		}
@@ -62,16 +66,17 @@ func Make(path, work string, parts []Partition) error {
 	return disk.Close()
 }
 
-// makeFAT makes a FAT file system that holds the files of p.
-func makeFAT(image, work string, p Partition) error {
-	tree := filepath.Join(work, p.Label+".tree")
+// MakeFAT makes the file image, a FAT file system of a size that holds the given files.
+// The same files make the same image.
+func MakeFAT(image, work string, size int, files map[string][]byte) error {
+	tree := filepath.Join(work, filepath.Base(image)+".tree")
 	if err := os.RemoveAll(tree); err != nil {
 		return err
 	}
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return err
 	}
-	for name, content := range p.Files {
+	for name, content := range files {
 		path := filepath.Join(tree, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
@@ -83,10 +88,10 @@ func makeFAT(image, work string, p Partition) error {
 	if err := os.WriteFile(image, nil, 0o644); err != nil {
 		return err
 	}
-	if err := os.Truncate(image, int64(p.MiB)*mib); err != nil {
+	if err := os.Truncate(image, int64(size)*mib); err != nil {
 		return err
 	}
-	if err := run("mkfs.vfat", "-n", "TWINKEEL", image); err != nil {
+	if err := run("mkfs.vfat", "--invariant", "-n", "TWINKEEL", image); err != nil {
 		return err
 	}
 	entries, err := filepath.Glob(filepath.Join(tree, "*"))

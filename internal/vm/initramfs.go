@@ -15,6 +15,45 @@ var modules = []string{
 	"fs/nls/nls_cp437", "fs/nls/nls_ascii", "fs/fat/fat", "fs/fat/vfat", "fs/efivarfs/efivarfs",
 }
 
+// firstStageModules are what twinkeel-init needs for a root, a data partition, a boot record
+// and a network on virtio.
+var firstStageModules = append(modules[:len(modules)-1:len(modules)-1],
+	"net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net",
+	"drivers/md/dm-mod", "lib/reed_solomon/reed_solomon", "drivers/md/dm-bufio", "drivers/md/dm-verity",
+	"lib/libcrc32c", "fs/erofs/erofs", "fs/overlayfs/overlay", "drivers/watchdog/watchdog", "drivers/watchdog/softdog", "fs/efivarfs/efivarfs")
+
+// FirstStage returns an uncompressed initramfs whose init is twinkeel-init, at the given
+// path.
+func (t Tools) FirstStage(init string) ([]byte, error) {
+	var a archive
+	a.add(".", 0o040755, nil)
+	for _, dir := range []string{"dev", "proc", "sys", "run", "modules", "sysroot", "mnt"} {
+		a.add(dir, 0o040755, nil)
+	}
+	b, err := os.ReadFile(init)
+	if err != nil {
+		return nil, err
+	}
+	a.add("init", 0o100755, b)
+	if err := t.addModules(&a, "modules", firstStageModules); err != nil {
+		return nil, err
+	}
+	a.add("TRAILER!!!", 0, nil)
+	return a.Bytes(), nil
+}
+
+// addModules adds modules to dir, named so that their names sort as they are given.
+func (t Tools) addModules(a *archive, dir string, list []string) error {
+	for i, m := range list {
+		b, err := os.ReadFile(filepath.Join(t.Modules, m+".ko"))
+		if err != nil {
+			return err
+		}
+		a.add(fmt.Sprintf("%s/%02d-%s.ko", dir, i, filepath.Base(m)), 0o100644, b)
+	}
+	return nil
+}
+
 // Initramfs returns an uncompressed initramfs: guest as its init, the modules, and the
 // file /release with the given content, by which a booted slot is known.
 func (t Tools) Initramfs(guest, release string) ([]byte, error) {
@@ -29,12 +68,8 @@ func (t Tools) Initramfs(guest, release string) ([]byte, error) {
 	}
 	a.add("init", 0o100755, init)
 	a.add("release", 0o100644, []byte(release+"\n"))
-	for i, m := range modules {
-		b, err := os.ReadFile(filepath.Join(t.Modules, m+".ko"))
-		if err != nil {
-			return nil, err
-		}
-		a.add(fmt.Sprintf("mod/%02d-%s.ko", i, filepath.Base(m)), 0o100644, b)
+	if err := t.addModules(&a, "mod", modules); err != nil {
+		return nil, err
 	}
 	a.add("TRAILER!!!", 0, nil)
 	return a.Bytes(), nil

@@ -3,6 +3,7 @@ package vm
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,11 @@ type Config struct {
 	ReadOnly bool   // the disk refuses writes
 	Log      string // file that takes the console
 	WriteLog string // file to which every write to the disk is added; "": none is kept
+	Port     int    // of the host's loopback that the guest may reach; 0: it has no network
 }
+
+// ErrEnded is in the chain of an error that says that the guest ended the machine.
+var ErrEnded = errors.New("machine ended")
 
 // Machine is a running QEMU.
 type Machine struct {
@@ -53,6 +58,11 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	}
 	if c.WriteLog == "" {
 		args = append(args, "-drive", drive)
+	}
+	if c.Port != 0 {
+		// The guest finds the port at the end of its hardware address, the host at 10.0.2.2.
+		args = append(args, "-netdev", "user,id=n0", "-device",
+			fmt.Sprintf("virtio-net-pci,netdev=n0,romfile=,mac=52:54:00:00:%02x:%02x", c.Port>>8, c.Port&0xff))
 	}
 	if c.Vars != "" {
 		if _, err := os.Stat(c.Vars); err != nil {
@@ -98,7 +108,7 @@ func (m *Machine) Await(ctx context.Context, words ...string) (string, error) {
 		select {
 		case line, ok := <-m.lines:
 			if !ok {
-				return "", fmt.Errorf("machine ended before %q; it said: %s", words, strings.Join(m.tail, " | "))
+				return "", fmt.Errorf("%w before %q; it said: %s", ErrEnded, words, strings.Join(m.tail, " | "))
 			}
 			if m.tail = append(m.tail, line); len(m.tail) > 12 {
 				m.tail = m.tail[1:]

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/boot"
+)
+
+func main() {
+	ctx := context.Background()
+	if os.Args[0] == boot.GuardName {
+		if err := boot.RunGuard(ctx, say); !errors.Is(err, boot.ErrLeave) {
+			say("guard: %v", err)
+			os.Exit(1)
+		}
+		reboot()
+	}
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "twinkeel-init: is the init of an initramfs, and nothing else")
+		os.Exit(2)
+	}
+	s := boot.Stage{Say: say}
+	if err := s.Run(ctx); err != nil {
+		say("%v", err)
+	}
+	reboot()
+}
+
+// say writes a line to the kernel's log, at a level that "quiet" lets through to the
+// console.
+func say(format string, args ...any) {
+	line := fmt.Sprintf("twinkeel-init: "+format, args...)
+	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		fmt.Println(line)
+		return
+	}
+	defer f.Close()
+	if _, err := fmt.Fprintf(f, "<3>%s", line); err != nil {
+		fmt.Println(line)
+	}
+}
+
+// syncLimit is how long what was written may take to reach a disk that perhaps hangs.
+const syncLimit = 5 * time.Second
+
+// reboot ends the boot, whatever runs.
+func reboot() {
+	done := make(chan struct{})
+	go func() { unix.Sync(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(syncLimit):
+	}
+	time.Sleep(200 * time.Millisecond) // for the console
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
+		say("reboot: %v", err)
+	}
+	select {}
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/twinkeel/twinkeel/internal/machine"
+	"github.com/twinkeel/twinkeel/internal/vm"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+const mib = 1 << 20
+
+// The sizes of the machine's partitions, in MiB.
+const (
+	bootSize = 26
+	rootSize = 32
+	dataSize = 64
+)
+
+// kit is what all machines are made of.
+type kit struct {
+	vm.Tools
+	ctx       context.Context
+	work, bin string
+	kernel    []byte
+	initramfs []byte
+}
+
+// newKit builds the programs and the initramfs.
+func newKit(ctx context.Context, cache, work string) (*kit, error) {
+	tools, err := vm.FindTools(cache)
+	if err != nil {
+		return nil, err
+	}
+	k := &kit{Tools: tools, ctx: ctx, work: work, bin: filepath.Join(work, "bin")}
+	if k.kernel, err = os.ReadFile(tools.Kernel); err != nil {
+		return nil, err
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", k.bin+"/",
+		"./cmd/twinkeel", "./cmd/twinkeeld", "./cmd/twinkeel-server", "./cmd/twinkeel-init", "./internal/e2e/guest")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build: %w: %s", err, out)
+	}
+	k.initramfs, err = tools.FirstStage(filepath.Join(k.bin, "twinkeel-init"))
+	return k, err
+}
+
+// system is one release of the small operating system.
+type system struct {
+	version   string
+	behaviour string // what guest makes of it, or "nokernel"
+}
+
+// configuration of the agent in every release. Its deadline is short, so that the tests
+// are; an emulator needs most of it.
+const configuration = `server = "http://127.0.0.1:8480"
+channel = "stable"
+compatible = "e2e-amd64"
+state = "/data/state"
+rollout = "all"
+[slots.a]
+root = "PARTLABEL=root-a"
+boot = "PARTLABEL=boot-a"
+[slots.b]
+root = "PARTLABEL=root-b"
+boot = "PARTLABEL=boot-b"
+[boot]
+path = "%s"
+loader = "%s"
+reboot = ["/sbin/init"]
+[poll]
+interval = "24h"
+[health]
+deadline = "30s"
+soak = "2s"
+[[health.probe]]
+name = "web"
+http = "http://127.0.0.1/healthz"
+required = true
+`
+
+// rootImage makes the root file system of a release.
+func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
+	image := filepath.Join(k.work, "root-"+s.version+".img")
+	tree := filepath.Join(k.work, "tree-"+s.version)
+	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "data", "boot", "var", "sbin", "usr/bin", "etc/twinkeel"} {
+		if err := os.MkdirAll(filepath.Join(tree, dir), 0o755); err != nil {
+			return "", err
+		}
+	}
+	files := map[string][]byte{
+		"etc/e2e": []byte(s.behaviour + "\n"), "etc/release": []byte(s.version + "\n"),
+		"etc/twinkeel/twinkeel.toml": fmt.Appendf(nil, configuration, l.path, l.name), "etc/twinkeel/root.json": trust,
+		"etc/passwd": []byte("root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
+		"etc/group":  []byte("root:x:0:\nnogroup:x:65534:\n"),
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(tree, name), content, 0o644); err != nil {
+			return "", err
+		}
+	}
+	programs := map[string]string{"guest": "sbin/init", "twinkeel": "usr/bin/twinkeel", "twinkeeld": "usr/bin/twinkeeld"}
+	if s.behaviour == "noagent" {
+		delete(programs, "twinkeeld")
+	}
+	for name, at := range programs {
+		if err := os.Link(filepath.Join(k.bin, name), filepath.Join(tree, at)); err != nil {
+			return "", err
+		}
+	}
+	if err := k.tool("mkfs.erofs", "-T0", "--all-root", "-U00000000-0000-0000-0000-000000000000", image, tree); err != nil {
+		return "", err
+	}
+	return image, os.RemoveAll(tree)
+}
+
+// bootImage makes what GRUB starts.
+func (k *kit) bootImage(name string, kernel bool) (string, error) {
+	files := map[string][]byte{"initrd.img": k.initramfs}
+	if kernel {
+		files["vmlinuz"] = k.kernel
+	}
+	image := filepath.Join(k.work, name)
+	return image, vm.MakeFAT(image, k.work, bootSize-1, files)
+}
+
+// withTree returns a file that holds an image as a slot does: its verity tree behind it.
+func (k *kit) withTree(name, image string, salt release.Salt) (string, error) {
+	path := filepath.Join(k.work, name)
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		return "", err
+	}
+	_, err := machine.WriteImage(path, image, salt)
+	return path, err
+}
+
+// dataImage makes the data partition, with the machine's identity and the manifest that
+// the factory installed.
+func (k *kit) dataImage(manifest []byte) (string, error) {
+	tree, image := filepath.Join(k.work, "data"), filepath.Join(k.work, "data.img")
+	id := filepath.Join(tree, "twinkeel/identity")
+	if err := os.MkdirAll(id, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(id, "machine-id"), []byte(machineID+"\n"), 0o644); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(tree, "manifest.json"), manifest, 0o644); err != nil {
+		return "", err
+	}
+	return image, k.tool("mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, image, fmt.Sprintf("%dM", dataSize))
+}
+
+// machineID is that of every machine here.
+const machineID = "0123456789abcdef0123456789abcdef"
+
+// tool runs a tool; its error holds what the tool said.
+func (k *kit) tool(name string, args ...string) error {
+	cmd := exec.CommandContext(k.ctx, name, args...)
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin", "LC_ALL=C")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w: %.2000s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return nil
+}

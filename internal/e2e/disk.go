@@ -1,0 +1,131 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/twinkeel/twinkeel/internal/vm"
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/partitions/bootloader"
+	"github.com/twinkeel/twinkeel/partitions/bootloader/grub"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// loader is a way to boot.
+type loader struct {
+	name string // as the agent's configuration has it
+	path string // where a slot sees the boot record
+	uefi bool
+}
+
+var (
+	grubBIOS = loader{name: "grub", path: "/boot/twinkeel"}
+	grubUEFI = loader{name: "grub", path: "/boot/twinkeel", uefi: true}
+)
+
+// cmdline is what every kernel is told, beside what the loader tells it.
+const cmdline = "console=ttyS0 quiet no_timer_check twinkeel.deadman=75 twinkeel.settle=20"
+
+// factory writes a disk that has a release in slot a, committed, for GRUB by BIOS and UEFI.
+func (k *kit) factory(name string, m release.Manifest, raw []byte, root, boot string) (string, error) {
+	script, err := grub.Snippet(grub.Layout{
+		Dir: "(hd0,gpt3)/twinkeel", Boot: [2]string{"(hd0,gpt4)", "(hd0,gpt5)"},
+		Kernel: "/vmlinuz", Initrd: "/initrd.img", Cmdline: cmdline + " twinkeel.record=PARTLABEL=bootenv",
+	})
+	if err != nil {
+		return "", err
+	}
+	g, err := vm.MakeGRUB(k.work, script)
+	if err != nil {
+		return "", err
+	}
+	record, err := grubRecord(filepath.Join(k.work, "record"), m)
+	if err != nil {
+		return "", err
+	}
+	parts, err := k.slotA(m, root, boot)
+	if err != nil {
+		return "", err
+	}
+	data, err := k.dataImage(raw)
+	if err != nil {
+		return "", err
+	}
+	disk := filepath.Join(k.work, name)
+	err = vm.Make(disk, k.work, append([]vm.Partition{
+		{Label: "bios", Type: "ef02", MiB: 1},
+		{Label: "esp", Type: "ef00", MiB: 8, Files: map[string][]byte{"EFI/BOOT/BOOTX64.EFI": g.EFI}},
+		{Label: "bootenv", Type: "8300", MiB: 1, Files: record},
+	}, append(parts, vm.Partition{Label: "data", Type: "8300", MiB: dataSize, Image: data})...))
+	if err != nil {
+		return "", err
+	}
+	return disk, g.InstallBIOS(disk, mib)
+}
+
+// slotA returns the partitions of both slots, of which a is filled.
+func (k *kit) slotA(m release.Manifest, root, boot string) ([]vm.Partition, error) {
+	files := map[string]string{"root": root, "boot": boot}
+	for _, i := range m.Images {
+		var err error
+		if files[i.Name], err = k.withTree(i.Name+"-a.img", files[i.Name], i.Salt); err != nil {
+			return nil, err
+		}
+	}
+	return []vm.Partition{
+		{Label: "boot-a", Type: "8300", MiB: bootSize, Image: files["boot"]}, {Label: "boot-b", Type: "8300", MiB: bootSize},
+		{Label: "root-a", Type: "8300", MiB: rootSize, Image: files["root"]}, {Label: "root-b", Type: "8300", MiB: rootSize},
+	}, nil
+}
+
+// Where the partitions begin, in bytes.
+const (
+	bootEnvAt = (1 + 1 + 8) * mib
+	bootAt    = bootEnvAt + mib
+	rootAt    = bootAt + 2*bootSize*mib
+	dataAt    = rootAt + 2*rootSize*mib
+)
+
+// describe returns what a boot record says of a release.
+func describe(m release.Manifest) map[partitions.Slot]bootloader.Description {
+	d := bootloader.Description{Version: m.Version, Images: map[string]release.Digest{}}
+	for _, i := range m.Images {
+		d.Images[i.Name] = i.Root
+		if i.Name == "root" {
+			d.Root, d.Salt, d.HashOffset = i.Root, i.Salt, i.Size
+		}
+	}
+	return map[partitions.Slot]bootloader.Description{partitions.A: d}
+}
+
+// grubRecord returns the files of a record in which slot a stands with a release.
+func grubRecord(dir string, m release.Manifest) (map[string][]byte, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	blocks, err := grub.MakeFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	var s bootloader.State
+	if err := grub.Create(blocks, s.Commit(partitions.A), describe(m)); err != nil {
+		return nil, err
+	}
+	return filesBelow(dir, "twinkeel/")
+}
+
+// filesBelow returns the files of a directory, with a prefix before their names.
+func filesBelow(dir, prefix string) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		files[prefix+strings.TrimPrefix(path, dir+"/")] = b
+		return err
+	})
+	return files, err
+}

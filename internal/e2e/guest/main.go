@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	if os.Getpid() != 1 { // the agent's reboot command
+		say("reboot asked for")
+		reboot(unix.LINUX_REBOOT_CMD_RESTART)
+	}
+	if err := run(); err != nil {
+		say("fatal: %v", err)
+	}
+	// The end of PID 1 is a kernel panic.
+}
+
+func say(format string, args ...any) { fmt.Printf("VM "+format+"\n", args...) }
+
+// run is the life of the machine.
+func run() error {
+	behaviour, err := word("/etc/e2e")
+	if err != nil {
+		return err
+	}
+	version, err := word("/etc/release")
+	if err != nil {
+		return err
+	}
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	say("up slot=%s release=%s trial=%s fallback=%s data=%s id=%s", option(line, "slot"), version, option(line, "trial"), option(line, "fallback"), dataState(), hostID())
+	switch behaviour {
+	case "panic":
+		return errors.New("this release has no init to speak of")
+	case "hang":
+		select {}
+	case "stuck":
+		return stuck()
+	}
+	if err := network(); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	go serve(behaviour != "unhealthy")
+	if behaviour == "badconfig" {
+		if err := os.WriteFile("/etc/twinkeel/twinkeel.toml", []byte("servre = 1\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat("/data/manifest.json"); err == nil {
+		adopt()
+	}
+	go agent()
+	return obey(os.Stdin)
+}
+
+// word returns a file of one word.
+func word(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	return strings.TrimSpace(string(b)), err
+}
+
+// option returns what the loader said on the kernel's command line.
+func option(line []byte, name string) string {
+	for _, w := range strings.Fields(string(line)) {
+		if v, ok := strings.CutPrefix(w, "twinkeel."+name+"="); ok {
+			return v
+		}
+	}
+	return "-"
+}
+
+// dataState says what became of the data partition.
+func dataState() string {
+	var st unix.Statfs_t
+	if err := unix.Statfs("/data/twinkeel", &st); err != nil {
+		return "none"
+	}
+	if st.Flags&unix.ST_RDONLY != 0 {
+		return "read-only"
+	}
+	return "writable"
+}
+
+// hostID shows whether the machine is the same one in both slots.
+func hostID() string {
+	id, err := word("/etc/machine-id")
+	if err != nil {
+		return "none"
+	}
+	return id
+}
+
+// serve is the service that the release is there for.
+func serve(healthy bool) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if !healthy {
+			http.Error(w, "not today", http.StatusServiceUnavailable)
+		}
+	})
+	say("service ended: %v", http.ListenAndServe("127.0.0.1:80", h))
+}
+
+// adopt has the factory's release adopted, in the machine's first boot.
+func adopt() {
+	command([]string{"/usr/bin/twinkeel", "init", "--manifest", "/data/manifest.json"})
+	if err := os.Remove("/data/manifest.json"); err != nil {
+		say("adopt: %v", err)
+	}
+}
+
+// agent keeps the real agent running, as a service manager does.
+func agent() {
+	for {
+		cmd := exec.Command("/usr/bin/twinkeeld")
+		out, err := cmd.StderrPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			say("agent: %v", err)
+			return
+		}
+		s := bufio.NewScanner(out)
+		for s.Scan() {
+			fmt.Println("AG " + s.Text())
+		}
+		say("agent ended: %v", cmd.Wait())
+		time.Sleep(2 * time.Second)
+	}
+}
+
+// obey carries out orders until one of them ends the machine.
+func obey(orders io.Reader) error {
+	s := bufio.NewScanner(orders)
+	for s.Scan() {
+		words := strings.Fields(s.Text())
+		if len(words) == 0 {
+			continue
+		}
+		switch words[0] {
+		case "run":
+			command(words[1:])
+		case "fill", "remove":
+			fill(words[0], words[1:])
+		case "reboot":
+			reboot(unix.LINUX_REBOOT_CMD_RESTART)
+		case "off":
+			reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+		default:
+			say("no such order: %s", words[0])
+		}
+	}
+	return errors.Join(errors.New("no more orders"), s.Err())
+}
+
+// fill makes a file that takes all room there is, or removes it.
+func fill(order string, words []string) {
+	if len(words) != 1 {
+		return
+	}
+	if order == "remove" {
+		say("removed %v", os.Remove(words[0]))
+		return
+	}
+	f, err := os.Create(words[0])
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	say("filled: %v, %v", err, f.Sync())
+}
+
+func command(words []string) {
+	if len(words) == 0 {
+		say("ran -1")
+		return
+	}
+	cmd := exec.Command(words[0], words[1:]...)
+	out, err := cmd.CombinedOutput()
+	for line := range strings.Lines(string(out)) {
+		fmt.Print("OUT " + line)
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		fmt.Println("OUT " + err.Error())
+		say("ran -1")
+		return
+	}
+	say("ran %d", cmd.ProcessState.ExitCode())
+}
+
+func reboot(how int) {
+	unix.Sync()
+	time.Sleep(100 * time.Millisecond) // for the console
+	if err := unix.Reboot(how); err != nil {
+		say("reboot: %v", err)
+	}
+	select {}
+}
+
+// stuck stops everything, the guard too, so that only the watchdog is left.
+func stuck() error {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		var pid int
+		if _, err := fmt.Sscanf(e.Name(), "%d", &pid); err != nil || pid == 1 {
+			continue
+		}
+		if b, err := os.ReadFile("/proc/" + e.Name() + "/cmdline"); err == nil && len(b) > 0 {
+			if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+				return err
+			}
+			say("stopped %q", b)
+		}
+	}
+	select {}
+}

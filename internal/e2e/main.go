@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	failed, err := run(ctx, os.Args[1:], os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
+	if failed > 0 {
+		os.Exit(1)
+	}
+}
+
+// options is what the command line asks for.
+type options struct {
+	cache, work string
+	match       *regexp.Regexp
+	seed        uint64
+	all         bool // every case, not only the sample
+	workers     int
+	cuts        int
+}
+
+func parse(args []string) (o options, err error) {
+	f := flag.NewFlagSet("e2e", flag.ContinueOnError)
+	pattern := f.String("run", "", "only cases that match `REGEXP`")
+	f.StringVar(&o.cache, "cache", ".cache/vm", "`DIR` with the kernel of .ci/install e2e")
+	f.StringVar(&o.work, "work", ".cache/e2e", "`DIR` for images, and for disks and consoles of what failed")
+	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "`NUMBER` that all chance comes from")
+	f.BoolVar(&o.all, "all", false, "every case, not only the sample")
+	f.IntVar(&o.workers, "workers", 2, "`NUMBER` of machines at a time")
+	f.IntVar(&o.cuts, "cuts", 25, "`NUMBER` of power cuts")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if o.match, err = regexp.Compile(*pattern); err != nil {
+		return o, err
+	}
+	o.work, err = filepath.Abs(o.work)
+	return o, err
+}
+
+// engine is what all cases share.
+type engine struct {
+	options
+	kit  *kit
+	site *site
+	out  io.Writer
+	disk string // with release 1.0 in slot a, adopted by its agent
+
+	mu             sync.Mutex
+	passed, failed int
+	cpu            time.Duration
+}
+
+// run prepares everything, runs the cases and returns how many failed.
+func run(ctx context.Context, args []string, out io.Writer) (failed int, err error) {
+	o, err := parse(args)
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	fmt.Fprintf(out, "seed %d\n", o.seed)
+	if err := errors.Join(os.RemoveAll(o.work), os.MkdirAll(o.work, 0o755)); err != nil {
+		return 0, err
+	}
+	e := &engine{options: o, out: out}
+	if e.kit, err = newKit(ctx, o.cache, o.work); err != nil {
+		return 0, err
+	}
+	cases := e.cases()
+	if err := e.prepare(needed(cases)); err != nil {
+		return 0, err
+	}
+	defer e.site.stop()
+	fmt.Fprintf(out, "      %-58s %18.1f s\n", "images, releases, factory disk", time.Since(began).Seconds())
+	work := make(chan scenario)
+	var wg sync.WaitGroup
+	for range o.workers {
+		wg.Go(func() {
+			for c := range work {
+				e.tell(c)
+			}
+		})
+	}
+	for _, c := range cases {
+		work <- c
+	}
+	close(work)
+	wg.Wait()
+	fmt.Fprintf(out, "%.0f s, of which machines took %.0f s of processor\n%d passed, %d failed\n", time.Since(began).Seconds(), e.cpu.Seconds(), e.passed, e.failed)
+	return e.failed, nil
+}
+
+// scenario is one case.
+type scenario struct {
+	name     string
+	sample   bool     // it is part of every run
+	releases []string // versions that it needs, beside 1.0
+	loader   loader
+	tell     func(e *engine, h *host, random *rand.Rand) error
+}
+
+// cases returns those that were asked for, each with a part of the seed.
+func (e *engine) cases() (list []scenario) {
+	for _, c := range scenarios() {
+		if (e.all || c.sample) && e.match.MatchString(c.name) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// needed returns the versions of releases that cases need.
+func needed(cases []scenario) map[string]bool {
+	versions := map[string]bool{}
+	for _, c := range cases {
+		for _, v := range c.releases {
+			versions[v] = true
+		}
+	}
+	return versions
+}
+
+// tell tells one case and reports it.
+func (e *engine) tell(c scenario) {
+	began := time.Now()
+	h, err := e.newHost(c.name, e.disk, c.loader)
+	if err == nil {
+		var sum uint64
+		for _, b := range []byte(c.name) {
+			sum = sum*131 + uint64(b)
+		}
+		err = c.tell(e, h, rand.New(rand.NewPCG(e.seed, sum)))
+		err = errors.Join(err, h.close(err != nil))
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	verdict := "ok  "
+	if err != nil {
+		verdict = "FAIL"
+		e.failed++
+	} else {
+		e.passed++
+	}
+	boots, cpu := 0, time.Duration(0)
+	if h != nil {
+		boots, cpu = h.boots, h.cpu
+	}
+	e.cpu += cpu
+	fmt.Fprintf(e.out, "%s  %-58s %3d boots %5.1f s %6.1f s CPU\n", verdict, c.name, boots, time.Since(began).Seconds(), cpu.Seconds())
+	if h != nil {
+		for _, n := range h.notes {
+			fmt.Fprintf(e.out, "        %s\n", n)
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(e.out, "        %v\n        kept: %s\n", err, filepath.Join(e.work, "cases", slug(c.name)))
+	}
+}
