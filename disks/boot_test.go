@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinkeel/twinkeel/images"
 	"github.com/twinkeel/twinkeel/internal/vm"
 	"github.com/twinkeel/twinkeel/release"
 )
@@ -95,20 +96,22 @@ func TestDisksBootByStockLoaders(t *testing.T) {
 	}
 }
 
-// bootFiles makes a boot image for GRUB.
+// bootFiles makes a boot image for GRUB, as package images does.
 func bootFiles(t *testing.T, dir string, kernel, initrd []byte) []byte {
 	t.Helper()
-	tree := filepath.Join(dir, "boot")
-	for name, b := range map[string][]byte{"vmlinuz": kernel, "initrd.img": initrd} {
-		if err := write(filepath.Join(tree, name), b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	path := filepath.Join(dir, "boot.ext2")
-	if err := run(t.Context(), "mke2fs", "-q", "-t", "ext2", "-b", "4096", "-O", "none,filetype,sparse_super", "-d", tree, path, "40M"); err != nil {
+	tree, initrdFile := filepath.Join(dir, "tree"), filepath.Join(dir, "initrd")
+	if err := write(filepath.Join(tree, "boot/vmlinuz-1"), kernel, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(path)
+	if err := write(initrdFile, initrd, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, err := images.Build(t.Context(), images.Options{Source: tree, Output: filepath.Join(dir, "images"), Time: time.Unix(1, 0),
+		Loader: images.GRUB, Initrd: initrdFile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(r.Images["boot"].Path)
 	if err != nil {
 		t.Fatal(err)
 	}

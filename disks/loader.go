@@ -20,7 +20,7 @@ const ourDir = "twinkeel"
 const efiDefault = "EFI/BOOT/BOOTX64.EFI"
 
 // What the script of package grub needs of GRUB, beside the drivers of the firmware.
-var grubModules = []string{"part_gpt", "fat", "ext2", "normal", "configfile", "loadenv", "linux", "test", "echo", "serial", "terminal", "regexp", "reboot", "sleep", "halt", "true", "ls", "cat"}
+var grubModules = []string{"part_gpt", "fat", "ext2", "tar", "normal", "configfile", "loadenv", "linux", "test", "echo", "serial", "terminal", "regexp", "reboot", "sleep", "halt", "true", "ls", "cat"}
 
 // Of the start of a BIOS disk: boot.img is the first sector up to the partition table. It
 // holds the sector of the core, whose first sector holds the one where the rest begins.
