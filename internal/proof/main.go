@@ -122,7 +122,7 @@ func random(ctx context.Context, w io.Writer, s settings) error {
 }
 
 // rarer is how many times as many histories a rare bug is looked for in.
-const rarer = 4
+const rarer = 2
 
 func planted(ctx context.Context, w io.Writer, s settings) error {
 	if s.hunt == 0 {

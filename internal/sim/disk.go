@@ -19,6 +19,9 @@ type Disk struct {
 	// honest disks never lie about a flush. No software survives a boot record that is
 	// lost after both of its copies were said to be durable.
 	honest bool
+	// promised is set while the cache holds what a flush said to be durable, betrayed once
+	// such writes were lost and nothing has been written since.
+	promised, betrayed bool
 	// changes counts what may have changed the content, durable or not.
 	changes uint64
 	// guard, if set, is asked before a write; it records what must not be.
@@ -96,6 +99,7 @@ func (d *Disk) Flush() error {
 	}
 	if d.w.Profile == Lying && !d.honest && d.w.chance(100) {
 		d.w.note("flush %s lies", d.name)
+		d.promised = len(d.cache) > 0
 		return nil
 	}
 	d.settle()
@@ -131,12 +135,16 @@ func (d *Disk) settle() {
 	d.changes++
 	for _, c := range d.cache {
 		copy(d.stable[c.off:], c.data)
+		d.betrayed = false
 	}
-	d.cache = nil
+	d.cache, d.promised = nil, false
 }
 
 func (d *Disk) crash(fate Fate) {
 	d.changes++
+	if d.promised && fate != Kept {
+		d.betrayed = true
+	}
 	switch fate {
 	case Kept:
 		d.settle()
@@ -147,7 +155,7 @@ func (d *Disk) crash(fate Fate) {
 		end := c.off + int64(len(c.data))
 		copy(d.view[c.off:end], d.stable[c.off:end])
 	}
-	d.cache = nil
+	d.cache, d.promised = nil, false
 }
 
 // mix lets any part of the cache arrive, in any order.

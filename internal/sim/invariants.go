@@ -66,18 +66,31 @@ func (m *Machine) somethingBoots(next bootloader.State) {
 }
 
 // onlyVerifiedBits is law 2 for a slot that the loader has picked.
-func (m *Machine) onlyVerifiedBits(slot partitions.Slot) *Release {
-	r := m.Holds(slot)
-	if r == nil {
-		if !m.rotten[slot] {
-			m.broke(2, "the loader picked slot %s, which holds no published release", slot)
-		}
+func (m *Machine) onlyVerifiedBits(slot partitions.Slot) {
+	if m.verified(slot) == nil && !m.rotten[slot] && !m.betrayed(slot) {
+		m.broke(2, "the loader picked slot %s, which it describes as %+v and which holds %s", slot, m.loader.described(slot), m.Holds(slot))
+	}
+}
+
+// verified returns the release that a slot holds and that the loader describes. Anything
+// else is no system: the tree over the image does not match, and nothing comes up.
+func (m *Machine) verified(slot partitions.Slot) *Release {
+	r, d := m.Holds(slot), m.loader.described(slot)
+	if r == nil || d == nil || d.Root != r.root() || d.Version.Compare(r.Manifest.Version) != 0 {
 		return nil
 	}
-	if d := m.loader.described(slot); d == nil || d.Root != r.root() || d.Version.Compare(r.Manifest.Version) != 0 {
-		m.broke(2, "the loader describes slot %s as %+v, it holds %s", slot, d, r.Manifest.Version)
-	}
 	return r
+}
+
+// betrayed reports whether a disk has lost what it had said to be durable, so that no
+// software could have known better.
+func (m *Machine) betrayed(slot partitions.Slot) bool {
+	for _, d := range m.slots.disks[slot] {
+		if d.betrayed {
+			return true
+		}
+	}
+	return false
 }
 
 // onlyVerifiedIsArmed is law 2 for a slot that is about to be armed: what it holds has

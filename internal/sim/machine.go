@@ -235,14 +235,15 @@ func (m *Machine) start() End {
 
 // loadable tells the loader whether it finds a kernel in the slot that it picked.
 func (m *Machine) loadable(slot partitions.Slot) bool {
-	r := m.onlyVerifiedBits(slot)
+	m.onlyVerifiedBits(slot)
+	r := m.verified(slot)
 	return r == nil || r.Behaviour != Unloadable
 }
 
 // enter boots a slot that the loader picked. If no agent came up the machine resets, by
 // itself or because the power was cut.
 func (m *Machine) enter(b bootloader.Boot) (came, cut bool) {
-	r := m.Holds(b.Slot)
+	r := m.verified(b.Slot)
 	if r == nil {
 		return false, false
 	}
