@@ -125,7 +125,8 @@ sigstore-kms-NAME in the directory --plugins, or TWINKEEL_PLUGINS.` + exitStatus
 		newInitCommand(t), newPublishCommand(t), newPromoteCommand(t), newWithdrawCommand(t), newRolloutCommand(t),
 		newRenewCommand(t), newStatusCommand(t), newVerifyCommand(t), newGCCommand(t), newExportCommand(t),
 		newBackupCommand(t), newRestoreCommand(t), newRootKeysCommand(t), newProposalCommand(t), newChannelCommand(t),
-		newKeyCommand(t), newLogCommand(t), newDeltaCommand(t), newImageCommand(t), newDiskCommand(t), newServeCommand(), newDocsCommand(t),
+		newKeyCommand(t), newLogCommand(t), newDeltaCommand(t), newAppCommand(t), newImageCommand(t), newDiskCommand(t),
+		newServeCommand(), newDocsCommand(t),
 	)
 	wrapArgs(root)
 	return root
