@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,6 +101,14 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 		"etc/twinkeel/twinkeel.toml": fmt.Appendf(nil, configuration, l.path, l.name), "etc/twinkeel/root.json": trust,
 		"etc/passwd": []byte("root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
 		"etc/group":  []byte("root:x:0:\nnogroup:x:65534:\n"),
+	}
+	if s.version == "2.8" {
+		// What no delta makes small.
+		ballast := make([]byte, 2*mib)
+		if _, err := rand.NewChaCha8([32]byte{}).Read(ballast); err != nil {
+			return "", err
+		}
+		files["etc/ballast"] = ballast
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(tree, name), content, 0o644); err != nil {

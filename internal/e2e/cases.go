@@ -20,7 +20,7 @@ func scenarios() []scenario {
 		{name: "agent missing", sample: true, releases: []string{"2.4"}, tell: fallsBack("2.4")},
 		{name: "agent's configuration cannot be read", releases: []string{"2.6"}, tell: fallsBack("2.6")},
 		{name: "everything stopped, guard included", releases: []string{"2.7"}, tell: fallsBack("2.7")},
-		{name: "server gone in the middle", sample: true, releases: []string{"2.0"}, tell: serverGone},
+		{name: "server gone in the middle", sample: true, releases: []string{"2.8"}, tell: serverGone},
 		{name: "a byte of the trial's root flipped", sample: true, releases: []string{"2.0"}, tell: flipped},
 		{name: "a byte of the committed root flipped", releases: []string{"2.0"}, tell: flippedLater},
 		{name: "wrong root hash", sample: true, releases: []string{"2.0"}, tell: wrongHash},
@@ -124,18 +124,18 @@ func serverGone(_ *engine, h *host, _ *rand.Rand) error {
 	if err := h.start(); err != nil {
 		return err
 	}
-	h.relay.cutAfter(60 << 10)
-	if code, out, err := h.run("/usr/bin/twinkeel", "update", "2.0", "--now"); err != nil || code == 0 {
+	h.relay.cutAfter(mib)
+	if code, out, err := h.run("/usr/bin/twinkeel", "update", "2.8", "--now"); err != nil || code == 0 {
 		return fmt.Errorf("an update without a server: exit code %d, %s, %w", code, out, err)
 	}
 	if s, err := h.status(); err != nil || s.Running != "a" || s.Next != "a" {
 		return fmt.Errorf("without a server: %+v, %w", s, err)
 	}
 	h.relay.cutAfter(0)
-	if err := h.update("2.0"); err != nil {
+	if err := h.update("2.8"); err != nil {
 		return err
 	}
-	return h.ends("b", "2.0", 4)
+	return h.ends("b", "2.8", 4)
 }
 
 // flipped damages what will run, after it was read back and before it starts.
@@ -143,7 +143,7 @@ func flipped(_ *engine, h *host, _ *rand.Rand) error {
 	if err := h.updated("2.0"); err != nil {
 		return err
 	}
-	if err := h.flip(rootAt+rootSize*mib, "VM up slot"); err != nil {
+	if err := h.flip(rootAt+rootSize*mib, "up slot=%s release=%s"); err != nil {
 		return err
 	}
 	return h.ends("a", "1.0", 8)
@@ -158,7 +158,7 @@ func flippedLater(_ *engine, h *host, _ *rand.Rand) error {
 		return err
 	}
 	h.off()
-	if err := h.flip(rootAt+rootSize*mib, "VM up slot"); err != nil {
+	if err := h.flip(rootAt+rootSize*mib, "up slot=%s release=%s"); err != nil {
 		return err
 	}
 	return h.ends("a", "1.0", 8)

@@ -22,6 +22,18 @@ func (h *host) edit(at, size int64, change func([]byte) error) error {
 	return f.Close()
 }
 
+// part returns a part of the disk.
+func (h *host) part(at, size int64) ([]byte, error) {
+	f, err := os.Open(h.c.Disk)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, size)
+	_, err = f.ReadAt(b, at)
+	return b, err
+}
+
 // swap puts content, or zeros, in the place of a part of the disk, and returns what was
 // there.
 func (h *host) swap(at, size int64, content []byte) (was []byte, err error) {

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 )
@@ -60,14 +61,16 @@ func parse(args []string) (o options, err error) {
 // engine is what all cases share.
 type engine struct {
 	options
-	kit  *kit
-	site *site
-	out  io.Writer
-	disk string // with release 1.0 in slot a, adopted by its agent
+	kit   *kit
+	site  *site
+	out   io.Writer
+	disk  string            // with release 1.0 in slot a, adopted by its agent
+	armed map[string]string // by release: the same, with that on trial in slot b
 
 	mu             sync.Mutex
 	passed, failed int
 	cpu            time.Duration
+	landed         map[string]int // cuts, by the phase that they landed in
 }
 
 // run prepares everything, runs the cases and returns how many failed.
@@ -81,7 +84,7 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	if err := errors.Join(os.RemoveAll(o.work), os.MkdirAll(o.work, 0o755)); err != nil {
 		return 0, err
 	}
-	e := &engine{options: o, out: out}
+	e := &engine{options: o, out: out, landed: map[string]int{}, armed: map[string]string{}}
 	if e.kit, err = newKit(ctx, o.cache, o.work); err != nil {
 		return 0, err
 	}
@@ -105,8 +108,30 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	}
 	close(work)
 	wg.Wait()
+	e.reportCuts()
 	fmt.Fprintf(out, "%.0f s, of which machines took %.0f s of processor\n%d passed, %d failed\n", time.Since(began).Seconds(), e.cpu.Seconds(), e.passed, e.failed)
 	return e.failed, nil
+}
+
+// minLanded is how many cuts have to land in each phase for a run to say something of it.
+const minLanded = 3
+
+// reportCuts says where the power was cut.
+func (e *engine) reportCuts() {
+	if len(e.landed) == 0 {
+		return
+	}
+	fmt.Fprint(e.out, "      power cuts landed in")
+	for i, p := range phases {
+		fmt.Fprintf(e.out, "%s %s %d", strings.Repeat(",", min(i, 1)), p.name, e.landed[p.name])
+	}
+	fmt.Fprintln(e.out)
+	for _, p := range phases {
+		if e.cuts >= 25 && e.match.String() == "" && e.landed[p.name] < minLanded {
+			fmt.Fprintf(e.out, "FAIL  power cuts in %s: got %d, want at least %d\n", p.name, e.landed[p.name], minLanded)
+			e.failed++
+		}
+	}
 }
 
 // scenario is one case.
@@ -120,7 +145,7 @@ type scenario struct {
 
 // cases returns those that were asked for, each with a part of the seed.
 func (e *engine) cases() (list []scenario) {
-	for _, c := range scenarios() {
+	for _, c := range append(scenarios(), powerCuts(e.cuts)...) {
 		if (e.all || c.sample) && e.match.MatchString(c.name) {
 			list = append(list, c)
 		}

@@ -8,7 +8,7 @@ import (
 // systems are all releases.
 var systems = []system{
 	{"1.0", "good"}, {"2.0", "good"}, {"2.1", "panic"}, {"2.2", "unhealthy"}, {"2.3", "hang"},
-	{"2.4", "noagent"}, {"2.5", "nokernel"}, {"2.6", "badconfig"}, {"2.7", "stuck"},
+	{"2.4", "noagent"}, {"2.5", "nokernel"}, {"2.6", "badconfig"}, {"2.7", "stuck"}, {"2.8", "good"},
 }
 
 // prepare publishes the releases that are needed and makes the disk that cases begin with.
@@ -56,7 +56,31 @@ func (e *engine) prepare(versions map[string]bool) error {
 	if err := e.site.serve(); err != nil {
 		return err
 	}
-	return e.adopt()
+	if err := e.adopt(); err != nil || e.cuts == 0 {
+		return err
+	}
+	for _, v := range []string{"2.0", "2.2"} {
+		if versions[v] {
+			if err := e.arm(v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// arm makes the disk of a machine that is about to boot a trial.
+func (e *engine) arm(version string) error {
+	h, err := e.newHost("armed-"+version, e.disk, grubBIOS)
+	if err != nil {
+		return err
+	}
+	defer h.off()
+	if err := h.updated(version); err != nil {
+		return fmt.Errorf("arm %s: %w", version, err)
+	}
+	e.armed[version] = h.c.Disk
+	return nil
 }
 
 // adopt has the agent of slot a adopt it, once for all cases: so its state directory

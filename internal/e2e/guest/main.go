@@ -46,7 +46,7 @@ func run() error {
 	case "panic":
 		return errors.New("this release has no init to speak of")
 	case "hang":
-		select {}
+		hang()
 	case "stuck":
 		return stuck()
 	}
@@ -188,16 +188,20 @@ func command(words []string) {
 		return
 	}
 	cmd := exec.Command(words[0], words[1:]...)
-	out, err := cmd.CombinedOutput()
-	for line := range strings.Lines(string(out)) {
-		fmt.Print("OUT " + line)
+	out, err := cmd.StdoutPipe()
+	cmd.Stderr = cmd.Stdout
+	if err == nil {
+		err = cmd.Start()
 	}
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	if err != nil {
 		fmt.Println("OUT " + err.Error())
 		say("ran -1")
 		return
 	}
+	for s := bufio.NewScanner(out); s.Scan(); {
+		fmt.Println("OUT " + s.Text())
+	}
+	_ = cmd.Wait() // its code says it
 	say("ran %d", cmd.ProcessState.ExitCode())
 }
 
@@ -228,5 +232,13 @@ func stuck() error {
 			say("stopped %q", b)
 		}
 	}
-	select {}
+	hang()
+	return nil
+}
+
+// hang does nothing, for ever. A program without anything to wait for would be ended.
+func hang() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
