@@ -3,6 +3,8 @@
 #                all tests under the race detector; installs the Debian packages they need
 # make deb       Debian packages of them for amd64 and arm64, into .cache/deb
 # make demo      a real Debian, updated over A/B slots by the real agent (needs root)
+# make e2e       virtual machines, updated for real: E2E="-all" for every case, and see
+#                go run ./internal/e2e -h
 # make bench     the figures of docs/BENCHMARKS.md
 # make bench-delta PAIRS=esbuild,os12   deltas beside other tools; docs/bench-tables.md
 # make fuzz      every fuzz target for FUZZTIME, two at a time; a part of make test
@@ -17,7 +19,7 @@ HISTORIES ?= 20000
 COMMANDS := twinkeel twinkeeld twinkeel-server twinkeel-init
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all build check lint test fuzz demo images images-check quickstart deb bench bench-delta campaign clean
+.PHONY: all build check lint test fuzz demo e2e images images-check quickstart deb bench bench-delta campaign clean
 all: build
 
 build:
@@ -66,6 +68,10 @@ images-check: images
 quickstart: build
 	$(GO) run ./examples/quickstart -bin bin
 
+e2e:
+	@.ci/install e2e
+	CGO_ENABLED=0 $(GO) run ./internal/e2e $(E2E)
+
 bench: build
 	CGO_ENABLED=0 $(GO) test -run '^$$' -bench . -benchmem ./...
 
@@ -82,6 +88,7 @@ campaign:
 	CGO_ENABLED=1 $(GO) test -count=1 -timeout 6h \
 		$$(git grep -lE '^[[:space:]]+"pgregory.net/rapid"$$' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.checks=$(CHECKS)
 	.ci/fuzz 2m $(EXECUTIONS)
+	$(MAKE) --no-print-directory e2e E2E="-all -cuts 300 -prefixes 1000000 -torn 60"
 
 clean:
 	rm -rf bin .cache

@@ -39,6 +39,11 @@ func newKit(ctx context.Context, cache, work string) (*kit, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range []string{"mkfs.erofs", "mke2fs", "e2fsck"} {
+		if _, err := findTool(name); err != nil {
+			return nil, fmt.Errorf("run .ci/install e2e: %w", err)
+		}
+	}
 	k := &kit{Tools: tools, ctx: ctx, work: work, bin: filepath.Join(work, "bin")}
 	if k.kernel, err = os.ReadFile(tools.Kernel); err != nil {
 		return nil, err
@@ -63,7 +68,7 @@ type system struct {
 // are; an emulator needs most of it.
 const configuration = `server = "http://127.0.0.1:8480"
 channel = "stable"
-compatible = "e2e-amd64"
+compatible = "%s"
 state = "/data/state"
 rollout = "all"
 [slots.a]
@@ -89,7 +94,7 @@ required = true
 
 // rootImage makes the root file system of a release.
 func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
-	image := filepath.Join(k.work, "root-"+s.version+".img")
+	image := filepath.Join(k.work, l.name+"-root-"+s.version+".img")
 	tree := filepath.Join(k.work, "tree-"+s.version)
 	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "data", "boot", "var", "sbin", "usr/bin", "etc/twinkeel"} {
 		if err := os.MkdirAll(filepath.Join(tree, dir), 0o755); err != nil {
@@ -98,7 +103,7 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 	}
 	files := map[string][]byte{
 		"etc/e2e": []byte(s.behaviour + "\n"), "etc/release": []byte(s.version + "\n"),
-		"etc/twinkeel/twinkeel.toml": fmt.Appendf(nil, configuration, l.path, l.name), "etc/twinkeel/root.json": trust,
+		"etc/twinkeel/twinkeel.toml": fmt.Appendf(nil, configuration, l.compatible(), l.path, l.name), "etc/twinkeel/root.json": trust,
 		"etc/passwd": []byte("root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
 		"etc/group":  []byte("root:x:0:\nnogroup:x:65534:\n"),
 	}
@@ -154,6 +159,9 @@ func (k *kit) withTree(name, image string, salt release.Salt) (string, error) {
 // the factory installed.
 func (k *kit) dataImage(manifest []byte) (string, error) {
 	tree, image := filepath.Join(k.work, "data"), filepath.Join(k.work, "data.img")
+	if err := os.RemoveAll(tree); err != nil {
+		return "", err
+	}
 	id := filepath.Join(tree, "twinkeel/identity")
 	if err := os.MkdirAll(id, 0o755); err != nil {
 		return "", err
@@ -172,10 +180,23 @@ const machineID = "0123456789abcdef0123456789abcdef"
 
 // tool runs a tool; its error holds what the tool said.
 func (k *kit) tool(name string, args ...string) error {
-	cmd := exec.CommandContext(k.ctx, name, args...)
-	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin", "LC_ALL=C")
+	path, err := findTool(name)
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(k.ctx, path, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s %s: %w: %.2000s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
 	}
 	return nil
+}
+
+// findTool finds a program that Debian may keep where only root's PATH leads.
+func findTool(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return exec.LookPath("/sbin/" + name)
+	}
+	return path, nil
 }

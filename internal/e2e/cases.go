@@ -28,6 +28,7 @@ func scenarios() []scenario {
 		{name: "data partition missing, committed", tell: noData},
 		{name: "data partition full", releases: []string{"2.0"}, tell: diskFull},
 		{name: "GRUB on UEFI: update, bad release, good one", releases: []string{"2.0", "2.1", "2.2"}, loader: grubUEFI, tell: badThenGood},
+		{name: "systemd-boot: update, bad release, good one", sample: true, releases: []string{"2.0", "2.1", "2.2"}, loader: systemdBoot, tell: badThenGood},
 	}
 }
 

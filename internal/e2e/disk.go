@@ -21,9 +21,14 @@ type loader struct {
 }
 
 var (
-	grubBIOS = loader{name: "grub", path: "/boot/twinkeel"}
-	grubUEFI = loader{name: "grub", path: "/boot/twinkeel", uefi: true}
+	grubBIOS    = loader{name: "grub", path: "/boot/twinkeel"}
+	grubUEFI    = loader{name: "grub", path: "/boot/twinkeel", uefi: true}
+	systemdBoot = loader{name: "systemd-boot", path: "/boot", uefi: true}
 )
+
+// compatible is what releases for the loader are compatible with: their boot images are
+// not the same.
+func (l loader) compatible() string { return "e2e-" + l.name }
 
 // cmdline is what every kernel is told, beside what the loader tells it.
 const cmdline = "console=ttyS0 quiet no_timer_check twinkeel.deadman=75 twinkeel.settle=20"

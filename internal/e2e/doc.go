@@ -2,7 +2,7 @@
 // emulator, twinkeel-init and the real agent in its slots, and a real update server on
 // the loopback of whoever runs it.
 //
-//	e2e [-run REGEXP] [-cuts N] [-prefixes N] [-seed N] [-all]
+//	e2e [-run REGEXP] [-cuts N] [-prefixes N] [-torn N] [-seed N] [-all]
 //
 // It builds a small operating system in several releases, good and bad ones, writes a
 // disk that has the first one in slot a, and tells each case on a copy of that disk. What

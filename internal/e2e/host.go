@@ -33,8 +33,8 @@ type host struct {
 	notes []string
 }
 
-// newHost makes a machine with a copy of a disk.
-func (e *engine) newHost(name, disk string, l loader) (*host, error) {
+// newHost makes a machine with a copy of the disk that a loader's cases begin with.
+func (e *engine) newHost(name string, l loader) (*host, error) {
 	h := &host{name: name, dir: filepath.Join(e.kit.work, "cases", slug(name)), ctx: e.kit.ctx}
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (e *engine) newHost(name, disk string, l loader) (*host, error) {
 	if l.uefi {
 		h.c.Vars = filepath.Join(h.dir, "vars.fd")
 	}
-	return h, vm.Clone(disk, h.c.Disk)
+	return h, vm.Clone(e.disks[l.name], h.c.Disk)
 }
 
 // slug is a name as a file's: QEMU's options, among others, are separated by commas.
@@ -125,7 +125,8 @@ func (h *host) boot(within int) (up, error) {
 
 // run has the slot run a command, and returns its output.
 func (h *host) run(words ...string) (code int, out string, err error) {
-	if err := h.m.Say("run " + strings.Join(words, " ")); err != nil {
+	if h.m.Say("run "+strings.Join(words, " ")) != nil {
+		_, err := h.see("no such line") // nobody listens: the machine has ended
 		return 0, "", err
 	}
 	for {
@@ -199,15 +200,19 @@ func (h *host) ends(slot, version string, within int) error {
 	}
 }
 
-// rests waits until nothing is under way, whichever slot that is in.
-func (h *host) rests(within int) error {
+// rests waits until nothing is under way, whichever slot that is in. The first slot that
+// comes up is checked.
+func (h *host) rests(within int, check func(up) error) (s agent.Status, err error) {
 	for began := h.boots; ; {
 		u, err := h.boot(within - (h.boots - began))
-		if err != nil {
-			return err
+		if err == nil && check != nil {
+			err, check = check(u), nil
 		}
-		if _, err = h.settle(u); !errors.Is(err, vm.ErrEnded) {
-			return err
+		if err != nil {
+			return s, err
+		}
+		if s, err = h.settle(u); !errors.Is(err, vm.ErrEnded) {
+			return s, err
 		}
 	}
 }
@@ -228,7 +233,7 @@ func (h *host) settle(u up) (s agent.Status, err error) {
 		if err == nil && (s.Phase == agent.Idle || s.Phase == agent.Staged && hasReason(s, agent.CodeRetry)) {
 			return s, nil
 		}
-		time.Sleep(time.Second)
+		time.Sleep(2 * time.Second)
 	}
 	return s, fmt.Errorf("it does not come to rest: phase %s, %v", s.Phase, err)
 }

@@ -11,13 +11,17 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"github.com/twinkeel/twinkeel/internal/vm"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	failed, err := run(ctx, os.Args[1:], os.Stdout)
 	if err != nil {
@@ -37,6 +41,8 @@ type options struct {
 	all         bool // every case, not only the sample
 	workers     int
 	cuts        int
+	prefixes    int // of the write log
+	torn        int // states of the write log with writes lost or torn
 }
 
 func parse(args []string) (o options, err error) {
@@ -48,6 +54,8 @@ func parse(args []string) (o options, err error) {
 	f.BoolVar(&o.all, "all", false, "every case, not only the sample")
 	f.IntVar(&o.workers, "workers", 2, "`NUMBER` of machines at a time")
 	f.IntVar(&o.cuts, "cuts", 25, "`NUMBER` of power cuts")
+	f.IntVar(&o.prefixes, "prefixes", 16, "`NUMBER` of prefixes of the write log; the more, the nearer to every one")
+	f.IntVar(&o.torn, "torn", 8, "`NUMBER` of states of the write log with writes lost or torn")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -64,13 +72,14 @@ type engine struct {
 	kit   *kit
 	site  *site
 	out   io.Writer
-	disk  string            // with release 1.0 in slot a, adopted by its agent
+	disks map[string]string // by loader: with release 1.0 in slot a, adopted by its agent
 	armed map[string]string // by release: the same, with that on trial in slot b
 
 	mu             sync.Mutex
 	passed, failed int
 	cpu            time.Duration
 	landed         map[string]int // cuts, by the phase that they landed in
+	effects        []vm.Effect    // of a whole update
 }
 
 // run prepares everything, runs the cases and returns how many failed.
@@ -84,7 +93,7 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	if err := errors.Join(os.RemoveAll(o.work), os.MkdirAll(o.work, 0o755)); err != nil {
 		return 0, err
 	}
-	e := &engine{options: o, out: out, landed: map[string]int{}, armed: map[string]string{}}
+	e := &engine{options: o, out: out, landed: map[string]int{}, disks: map[string]string{}, armed: map[string]string{}}
 	if e.kit, err = newKit(ctx, o.cache, o.work); err != nil {
 		return 0, err
 	}
@@ -145,7 +154,10 @@ type scenario struct {
 
 // cases returns those that were asked for, each with a part of the seed.
 func (e *engine) cases() (list []scenario) {
-	for _, c := range append(scenarios(), powerCuts(e.cuts)...) {
+	for _, c := range slices.Concat(scenarios(), powerCuts(e.cuts), e.writeLog()) {
+		if c.loader.name == "" {
+			c.loader = grubBIOS
+		}
 		if (e.all || c.sample) && e.match.MatchString(c.name) {
 			list = append(list, c)
 		}
@@ -153,12 +165,20 @@ func (e *engine) cases() (list []scenario) {
 	return list
 }
 
-// needed returns the versions of releases that cases need.
-func needed(cases []scenario) map[string]bool {
-	versions := map[string]bool{}
+// wants reports whether a case of that kind was asked for.
+func (e *engine) wants(kind string) bool {
+	return slices.ContainsFunc(e.cases(), func(c scenario) bool { return strings.HasPrefix(c.name, kind) })
+}
+
+// needed returns the versions of releases that cases need, by loader.
+func needed(cases []scenario) map[string]map[string]bool {
+	versions := map[string]map[string]bool{}
 	for _, c := range cases {
+		if versions[c.loader.name] == nil {
+			versions[c.loader.name] = map[string]bool{}
+		}
 		for _, v := range c.releases {
-			versions[v] = true
+			versions[c.loader.name][v] = true
 		}
 	}
 	return versions
@@ -167,7 +187,7 @@ func needed(cases []scenario) map[string]bool {
 // tell tells one case and reports it.
 func (e *engine) tell(c scenario) {
 	began := time.Now()
-	h, err := e.newHost(c.name, e.disk, c.loader)
+	h, err := e.newHost(c.name, c.loader)
 	if err == nil {
 		var sum uint64
 		for _, b := range []byte(c.name) {

@@ -48,8 +48,8 @@ func (s *site) command(args ...string) error {
 }
 
 // publish publishes a release, with deltas from another if from is not empty.
-func (s *site) publish(version, root, boot, from string) error {
-	args := []string{"publish", s.dir, "--channel", "stable", "--version", version, "--compatible", "e2e-amd64",
+func (s *site) publish(l loader, version, root, boot, from string) error {
+	args := []string{"publish", s.dir, "--channel", "stable", "--version", version, "--compatible", l.compatible(),
 		"--deltas", "0", "--blocks-from", "-1", "--image", "root=" + root, "--image", "boot=" + boot}
 	if from != "" {
 		args = append(args, "--from", from)
@@ -58,8 +58,8 @@ func (s *site) publish(version, root, boot, from string) error {
 }
 
 // manifest returns a published manifest, and as it was signed.
-func (s *site) manifest(version string) (m release.Manifest, raw []byte, err error) {
-	pattern := filepath.Join(s.dir, "repository/targets/os/stable/e2e-amd64", "*."+version+".json")
+func (s *site) manifest(l loader, version string) (m release.Manifest, raw []byte, err error) {
+	pattern := filepath.Join(s.dir, "repository/targets/os/stable", l.compatible(), "*."+version+".json")
 	found, err := filepath.Glob(pattern)
 	if err != nil || len(found) != 1 {
 		return m, nil, fmt.Errorf("manifest of %s: got %d files %s, want one", version, len(found), pattern)

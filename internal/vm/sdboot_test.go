@@ -25,7 +25,7 @@ func (r rig) sdbootDisk(t *testing.T, dir string) string {
 		return b
 	}
 	one, two := uki("one"), uki("two")
-	loader, err := os.ReadFile(sdBoot)
+	loader, err := os.ReadFile(SDBoot)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ const (
 	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 	grubBIOS = "/usr/lib/grub/i386-pc"
 	grubUEFI = "/usr/lib/grub/x86_64-efi"
-	sdBoot   = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
+	SDBoot   = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 	sdStub   = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 )
 
@@ -34,7 +34,7 @@ func FindTools(cache string) (Tools, error) {
 			missing = append(missing, name)
 		}
 	}
-	for _, path := range []string{ovmfCode, ovmfVars, grubBIOS + "/boot.img", grubUEFI + "/linux.mod", sdBoot, sdStub} {
+	for _, path := range []string{ovmfCode, ovmfVars, grubBIOS + "/boot.img", grubUEFI + "/linux.mod", SDBoot, sdStub} {
 		if _, err := os.Stat(path); err != nil {
 			missing = append(missing, path)
 		}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+
+	"github.com/twinkeel/twinkeel/internal/vm"
+)
+
+// cutPoint is a state that a power cut could have left of a recorded update: the first n
+// effects, of which those behind the last flush are all there or, with chance, lost,
+// kept or torn.
+type cutPoint struct {
+	n      int
+	chance bool
+}
+
+// parts is into how many cases the states of the write log are divided.
+const parts = 8
+
+// writeLog returns the cases that boot what cuts would leave of the recorded update:
+// every prefix, or a sample, and as many with chance as are asked for.
+func (e *engine) writeLog() (list []scenario) {
+	if e.prefixes == 0 {
+		return nil
+	}
+	for part := range parts {
+		list = append(list, scenario{
+			name: fmt.Sprintf("write log of an update, part %d of %d", part+1, parts), sample: true, releases: []string{"2.0"},
+			tell: func(e *engine, h *host, random *rand.Rand) error { return e.replay(h, part, random) },
+		})
+	}
+	return list
+}
+
+// record updates a machine from its first boot to the commit, and keeps what was written.
+func (e *engine) record() error {
+	h, err := e.newHost("recorded", grubBIOS)
+	if err != nil {
+		return err
+	}
+	defer h.off()
+	h.c.WriteLog = filepath.Join(h.dir, "writes")
+	if err := h.updated("2.0"); err != nil {
+		return err
+	}
+	if err := h.ends("b", "2.0", 3); err != nil {
+		return err
+	}
+	if err := h.shutDown(); err != nil {
+		return err
+	}
+	e.effects, err = vm.ReadLog(h.c.WriteLog)
+	return err
+}
+
+// points returns the states to boot. With fewer prefixes asked for than there are, those
+// that change something else than a slot's content come first, evenly spread.
+func (e *engine) points() (list []cutPoint) {
+	var other, slot []int
+	for n, f := range e.effects {
+		if f.At >= bootAt && f.At < dataAt && !f.Flush {
+			slot = append(slot, n+1)
+		} else {
+			other = append(other, n+1)
+		}
+	}
+	take := func(from []int, n int, chance bool) {
+		n = min(n, len(from))
+		for i := range n {
+			list = append(list, cutPoint{from[i*len(from)/n], chance})
+		}
+	}
+	take(other, e.prefixes, false)
+	take(slot, e.prefixes-min(e.prefixes, len(other)), false)
+	take(other, e.torn, true)
+	return list
+}
+
+// replay boots one part of the states.
+func (e *engine) replay(h *host, part int, random *rand.Rand) error {
+	points, old, trial := e.points(), 0, 0
+	done := 0
+	for i := part; i < len(points); i += parts {
+		p := points[i]
+		if err := e.rebuild(h, p, random); err != nil {
+			return err
+		}
+		u, err := h.boot(3)
+		if err == nil && (u["slot"] != "a" || u["release"] != "1.0") && (u["slot"] != "b" || u["release"] != "2.0") {
+			err = fmt.Errorf("got %v", u)
+		}
+		if err == nil && u["data"] != "writable" {
+			err = errors.New("the data partition is not what it was")
+		}
+		if err != nil {
+			return fmt.Errorf("effect %d of %d, chance %t: %w", p.n, len(e.effects), p.chance, err)
+		}
+		if u["slot"] == "a" {
+			old++
+		} else if u["trial"] == "1" {
+			trial++
+		}
+		if done++; done%20 == 5 { // and now and then, all that follows
+			h.off()
+			if _, err := h.rests(8, nil); err != nil {
+				return fmt.Errorf("effect %d of %d, chance %t: %w", p.n, len(e.effects), p.chance, err)
+			}
+		}
+		h.off()
+	}
+	h.note("%d states of %d effects: %d booted the old release, %d the new one on trial, %d the committed one", done, len(e.effects), old, trial, done-old-trial)
+	return nil
+}
+
+// rebuild makes the disk what it was at a point.
+func (e *engine) rebuild(h *host, p cutPoint, random *rand.Rand) error {
+	if err := vm.Clone(e.disks[grubBIOS.name], h.c.Disk); err != nil {
+		return err
+	}
+	disk, err := os.OpenFile(h.c.Disk, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer disk.Close()
+	safe := p.n
+	if p.chance {
+		for safe > 0 && !e.effects[safe-1].Flush {
+			safe--
+		}
+	}
+	if err := vm.Cut(disk, e.effects[:safe], nil); err != nil {
+		return err
+	}
+	if err := vm.Cut(disk, e.effects[safe:p.n], random); err != nil {
+		return err
+	}
+	return disk.Close()
+}
