@@ -1,0 +1,164 @@
+package network
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Port is a published port: what arrives at Host goes to App at To.
+type Port struct {
+	Proto string // tcp or udp
+	Host  uint16
+	To    netip.Addr
+	App   uint16
+}
+
+// Table is all that is published, and who may go out.
+type Table struct {
+	Bridge   string
+	Ports    []Port
+	Outbound []netip.Addr // applications that may reach the world
+}
+
+// tableName is that of the one table of the packet filter that is ours.
+const tableName = "twinkeel"
+
+// Bits of a connection's state, and of how it came about, as the kernel numbers them.
+const (
+	stateEstablished, stateRelated = 2, 4
+	statusDestinationChanged       = 1 << 5
+)
+
+// Publish puts t in the place of what was published before, in one transaction.
+// Connections that exist go on where they lead. It needs root.
+func Publish(_ context.Context, t Table) error {
+	c, err := nftables.New()
+	if err != nil {
+		return fmt.Errorf("publish ports: %w", err)
+	}
+	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
+	// Added first, so that there is one to delete; all in the same transaction.
+	c.AddTable(table)
+	c.DelTable(table)
+	c.AddTable(table)
+	t.lead(c, table)
+	t.hide(c, table)
+	t.fence(c, table)
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("publish ports: %w", err)
+	}
+	return nil
+}
+
+// lead changes the destination of what arrives for a published port, from outside and
+// from the host itself.
+func (t Table) lead(c *nftables.Conn, table *nftables.Table) {
+	for name, hook := range map[string]*nftables.ChainHook{"arriving": nftables.ChainHookPrerouting, "own": nftables.ChainHookOutput} {
+		chain := c.AddChain(&nftables.Chain{Name: name, Table: table, Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: nftables.ChainPriorityNATDest})
+		for _, p := range t.Ports {
+			proto := byte(unix.IPPROTO_TCP)
+			if p.Proto == "udp" {
+				proto = unix.IPPROTO_UDP
+			}
+			var rule []expr.Any
+			if name == "arriving" {
+				// Applications do not reach each other, by published ports neither.
+				rule = append(rule, interfaceIs(expr.MetaKeyIIFNAME, expr.CmpOpNeq, t.Bridge)...)
+			}
+			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(rule,
+				// Only what is meant for an address of this host.
+				&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)},
+				&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, p.Host)},
+				&expr.Immediate{Register: 1, Data: p.To.AsSlice()},
+				&expr.Immediate{Register: 2, Data: binary.BigEndian.AppendUint16(nil, p.App)},
+				&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2},
+			)})
+		}
+	}
+}
+
+// hide changes the source of what goes out, to an address that answers find back to.
+func (t Table) hide(c *nftables.Conn, table *nftables.Table) {
+	chain := c.AddChain(&nftables.Chain{Name: "leaving", Table: table, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
+	// From the host's own loopback to an application.
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(interfaceIs(expr.MetaKeyOIFNAME, expr.CmpOpEq, t.Bridge),
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: sourceOffset, Len: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{127}}, &expr.Masq{})})
+	for _, a := range t.Outbound {
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(append(interfaceIs(expr.MetaKeyOIFNAME, expr.CmpOpNeq, t.Bridge), sourceIs(a)...), &expr.Masq{})})
+	}
+}
+
+// fence refuses whatever an application begins, towards the host and through it, but for
+// those that may go out; and whatever others begin towards one, but by a published port.
+func (t Table) fence(c *nftables.Conn, table *nftables.Table) {
+	from := interfaceIs(expr.MetaKeyIIFNAME, expr.CmpOpEq, t.Bridge)
+	to := interfaceIs(expr.MetaKeyOIFNAME, expr.CmpOpEq, t.Bridge)
+	for name, hook := range map[string]*nftables.ChainHook{"inwards": nftables.ChainHookInput, "through": nftables.ChainHookForward} {
+		chain := c.AddChain(&nftables.Chain{Name: name, Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: nftables.ChainPriorityFilter})
+		add := func(parts ...[]expr.Any) {
+			var all []expr.Any
+			for _, p := range parts {
+				all = append(all, p...)
+			}
+			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: all})
+		}
+		add(from, bits(expr.CtKeySTATE, stateEstablished|stateRelated), verdict(expr.VerdictAccept))
+		if name == "through" {
+			for _, a := range t.Outbound {
+				// Not to the links of this place, where clouds keep their passwords.
+				add(from, sourceIs(a), linkLocal(), verdict(expr.VerdictDrop))
+				add(from, interfaceIs(expr.MetaKeyOIFNAME, expr.CmpOpNeq, t.Bridge), sourceIs(a), verdict(expr.VerdictAccept))
+			}
+			add(to, bits(expr.CtKeySTATE, stateEstablished|stateRelated), verdict(expr.VerdictAccept))
+			add(to, bits(expr.CtKeySTATUS, statusDestinationChanged), verdict(expr.VerdictAccept))
+			add(to, verdict(expr.VerdictDrop))
+		}
+		add(from, verdict(expr.VerdictDrop))
+	}
+}
+
+// Where addresses stand in a header of IPv4.
+const sourceOffset, destinationOffset = 12, 16
+
+func interfaceIs(key expr.MetaKey, op expr.CmpOp, name string) []expr.Any {
+	b := make([]byte, unix.IFNAMSIZ)
+	copy(b, name)
+	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: op, Register: 1, Data: b}}
+}
+
+func sourceIs(a netip.Addr) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: sourceOffset, Len: 4},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: a.AsSlice()},
+	}
+}
+
+func linkLocal() []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: destinationOffset, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{169, 254}},
+	}
+}
+
+// bits matches connections of which any of the bits is set.
+func bits(key expr.CtKey, mask uint32) []expr.Any {
+	return []expr.Any{
+		&expr.Ct{Register: 1, Key: key},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(mask), Xor: binaryutil.NativeEndian.PutUint32(0)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(0)},
+	}
+}
+
+func verdict(k expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: k}} }

@@ -1,0 +1,232 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/twinkeel/twinkeel/internal/durable"
+	"github.com/twinkeel/twinkeel/workloads"
+	"github.com/twinkeel/twinkeel/workloads/network"
+	"github.com/twinkeel/twinkeel/workloads/oci"
+	"github.com/twinkeel/twinkeel/workloads/shim"
+)
+
+// Options are where a Runner keeps what it has.
+type Options struct {
+	Run    string      // directory for shims, on a file system that a reboot empties
+	IDs    durable.Dir // where ranges of ids are remembered for good
+	LogDir string      // directory of applications' output
+	// Runtime is the command of the container runtime; empty: whatever the host has.
+	Runtime string
+	Shim    []string // command that runs shim.Main for the directory that is appended
+	Bridge  string   // name of the bridge of private networks
+	Network netip.Prefix
+	Log     *slog.Logger
+}
+
+// Runner runs units by shims. It is safe for concurrent use; there is one on a host.
+type Runner struct {
+	Options
+	mu sync.Mutex // held while roles change
+}
+
+var (
+	_ workloads.Runner   = (*Runner)(nil)
+	_ workloads.Prober   = (*Runner)(nil)
+	_ workloads.Switcher = (*Runner)(nil)
+	_ workloads.Console  = (*Runner)(nil)
+)
+
+// Open returns a Runner, after it has ended what an earlier one wanted to end, and has
+// started again whatever lost its shim.
+func Open(ctx context.Context, o Options) (*Runner, error) {
+	// Applications' own users pass through these directories, and list none of them.
+	if err := os.MkdirAll(o.Run, 0o711); err != nil {
+		return nil, fmt.Errorf("run apps: %w", err)
+	}
+	r := &Runner{Options: o}
+	return r, r.Recover(ctx)
+}
+
+func (r *Runner) dir(id string) string          { return filepath.Join(r.Run, id) }
+func (r *Runner) client(id string) shim.Client  { return shim.Client{Dir: r.dir(id)} }
+func (r *Runner) log(name string) string        { return filepath.Join(r.LogDir, name, "output") }
+func (r *Runner) runtimeState() string          { return filepath.Join(r.Run, "runtime") }
+func (r *Runner) alive(id string) (bool, error) { return r.client(id).Alive() }
+func (r *Runner) edit(b *book, name string, change func(*roles)) error {
+	entry := b.Units[name]
+	change(&entry)
+	b.Units[name] = entry
+	return b.write(r.Run)
+}
+
+// Recover starts again what lost its shim, ends what was to end, and publishes what is to
+// be published. It is called by Open, and by whoever wants to look again.
+func (r *Runner) Recover(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b, err := readBook(r.Run)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	known := map[string]bool{}
+	for name, entry := range b.Units {
+		if entry.Old != "" {
+			problems = append(problems, r.finish(ctx, entry.Old), r.edit(b, name, func(e *roles) { e.Old = "" }))
+		}
+		for _, id := range []string{entry.Unit, entry.Try} {
+			if id == "" {
+				continue
+			}
+			known[id] = true
+			if up, err := r.alive(id); up || err != nil {
+				problems = append(problems, err)
+				continue
+			}
+			r.Log.Warn("shim is gone; starting the application again", "app", name)
+			if err := r.respawn(ctx, id); err != nil {
+				problems = append(problems, fmt.Errorf("app %s: %w", name, err))
+			}
+		}
+	}
+	problems = append(problems, r.sweep(ctx, known), r.publish(ctx, b))
+	return errors.Join(problems...)
+}
+
+// respawn starts a new shim for an order that has lost its own.
+func (r *Runner) respawn(ctx context.Context, id string) error {
+	o, err := shim.ReadOrder(r.dir(id))
+	if err != nil {
+		return err
+	}
+	sockets, err := r.listeners(o.Unit.Manifest.Network.Sockets, false)
+	if err != nil {
+		return err
+	}
+	defer closeAll(sockets)
+	return r.spawn(ctx, o, sockets)
+}
+
+// spawn starts the shim of an order, and starts another when it is lost.
+func (r *Runner) spawn(ctx context.Context, o *shim.Order, sockets []*os.File) error {
+	if o.Link != nil {
+		bridge := netip.PrefixFrom(o.Link.Gateway, o.Link.Address.Bits())
+		if err := network.Up(ctx, r.Bridge, bridge); err != nil {
+			return err
+		}
+	}
+	ended, err := shim.Spawn(ctx, r.Shim, r.dir(o.ID), sockets)
+	if err != nil {
+		return err
+	}
+	go r.watch(o, ended)
+	return nil
+}
+
+// watch waits for the end of a shim that nobody asked for.
+func (r *Runner) watch(o *shim.Order, ended <-chan struct{}) {
+	<-ended
+	time.Sleep(watchPause) // a shim that is killed again and again must not keep us busy
+	ctx, cancel := context.WithTimeout(context.Background(), recoverTime)
+	defer cancel()
+	r.mu.Lock()
+	b, err := readBook(r.Run)
+	r.mu.Unlock()
+	if err != nil {
+		r.Log.Error("cannot look after applications", "err", err)
+		return
+	}
+	entry := b.Units[o.Unit.Name()]
+	if entry.Unit != o.ID && entry.Try != o.ID {
+		return // it was stopped
+	}
+	if err := r.Recover(ctx); err != nil {
+		r.Log.Error("application cannot be started again", "app", o.Unit.Name(), "err", err)
+	}
+}
+
+const (
+	watchPause  = 200 * time.Millisecond
+	recoverTime = time.Minute
+)
+
+// sweep takes directories away that no role names: of starts and stops that were cut.
+func (r *Runner) sweep(ctx context.Context, known map[string]bool) error {
+	entries, err := os.ReadDir(r.Run)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, e := range entries {
+		if e.IsDir() && !known[e.Name()] && r.dir(e.Name()) != r.runtimeState() {
+			problems = append(problems, r.finish(ctx, e.Name()))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// finish ends a shim and its application, however much of them there is, and takes the
+// directory away.
+func (r *Runner) finish(ctx context.Context, id string) error {
+	up, err := r.alive(id)
+	if err == nil && up {
+		err = r.client(id).Stop(ctx)
+		if err == nil {
+			err = r.gone(ctx, id)
+		}
+	}
+	if err != nil {
+		r.Log.Warn("shim does not answer and is ended", "id", id, "err", err)
+	}
+	if err := shim.CleanUp(ctx, r.dir(id)); err != nil {
+		return fmt.Errorf("end %s: %w", id, err)
+	}
+	if err := r.gone(ctx, id); err != nil {
+		return err
+	}
+	return os.RemoveAll(r.dir(id))
+}
+
+// gone waits for the end of a shim.
+func (r *Runner) gone(ctx context.Context, id string) error {
+	for {
+		up, err := r.alive(id)
+		if err != nil || !up {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("end %s: its shim lives on: %w", id, ctx.Err())
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// runtime finds the container runtime, anew each time: it may be installed or go away.
+func (r *Runner) runtime(ctx context.Context, level string) (oci.Runtime, error) {
+	if level != "container" {
+		return oci.Runtime{}, fmt.Errorf("isolation: %w: level %s has no runtime here, and is never lowered", workloads.ErrMissing, level)
+	}
+	found, err := oci.Find(ctx, r.Options.Runtime, r.runtimeState())
+	if err != nil {
+		return found, fmt.Errorf("isolation: %w: level %s: %w", workloads.ErrMissing, level, err)
+	}
+	return found, nil
+}
+
+// Doctor says what an operator should know of this host's isolation.
+func (r *Runner) Doctor(ctx context.Context) []string {
+	found, err := r.runtime(ctx, "container")
+	if err != nil {
+		return []string{err.Error() + "; install crun, or runc 1.2.8 or newer"}
+	}
+	return append(found.Warnings(), "isolation levels sandbox and vm: not on this host; applications that want them are refused")
+}

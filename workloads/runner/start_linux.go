@@ -1,0 +1,226 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/workloads"
+	"github.com/twinkeel/twinkeel/workloads/network"
+	"github.com/twinkeel/twinkeel/workloads/shim"
+	"github.com/twinkeel/twinkeel/workloads/spec"
+)
+
+// Start implements workloads.Runner.
+func (r *Runner) Start(ctx context.Context, u workloads.Unit) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b, err := readBook(r.Run)
+	if err != nil {
+		return err
+	}
+	if id := b.Units[u.Name()].Unit; id != "" {
+		return fmt.Errorf("start app %s: it runs already", u.Name())
+	}
+	sockets, err := r.listeners(u.Manifest.Network.Sockets, false)
+	if err != nil {
+		return fmt.Errorf("start app %s: %w", u.Name(), err)
+	}
+	defer closeAll(sockets)
+	return r.launch(ctx, b, u, sockets, func(e *roles, id string) { e.Unit = id })
+}
+
+// launch writes down what is about to start, in the role that take gives it, and starts it.
+func (r *Runner) launch(ctx context.Context, b *book, u workloads.Unit, sockets []*os.File, take func(*roles, string)) error {
+	o, err := r.order(ctx, b, u)
+	if err != nil {
+		return fmt.Errorf("start app %s: %w", u.Name(), err)
+	}
+	before := b.Units[u.Name()]
+	b.Next++
+	if err := os.MkdirAll(r.dir(o.ID), 0o711); err != nil {
+		return fmt.Errorf("start app %s: %w", u.Name(), err)
+	}
+	err = shim.WriteOrder(r.dir(o.ID), *o)
+	if err == nil {
+		err = r.edit(b, u.Name(), func(e *roles) { take(e, o.ID) })
+	}
+	if err == nil {
+		err = r.spawn(ctx, o, sockets)
+	}
+	if err == nil {
+		err = r.publish(ctx, b)
+	}
+	if err != nil {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), recoverTime)
+		defer cancel()
+		return errors.Join(err, r.edit(b, u.Name(), func(e *roles) { *e = before }), r.finish(end, o.ID))
+	}
+	return nil
+}
+
+// order puts together what the shim of u needs to know.
+func (r *Runner) order(ctx context.Context, b *book, u workloads.Unit) (*shim.Order, error) {
+	m := u.Manifest
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	found, err := r.runtime(ctx, m.Isolation.Level)
+	if err != nil {
+		return nil, err
+	}
+	first, err := firstID(r.IDs, m.Name)
+	if err != nil {
+		return nil, err
+	}
+	o := &shim.Order{
+		ID: m.Name + "." + strconv.Itoa(b.Next), Unit: u, FirstID: first, Runtime: found,
+		Log: r.log(m.Name), Devices: devices(u.Grants),
+	}
+	if m.Network.Mode == "private" {
+		if o.Link, err = r.link(b); err != nil {
+			return nil, err
+		}
+	}
+	return o, r.clashes(b, m)
+}
+
+// clashes refuses ports that another unit publishes.
+func (r *Runner) clashes(b *book, m *release.AppManifest) error {
+	for name, entry := range b.Units {
+		if name == m.Name || entry.Unit == "" {
+			continue
+		}
+		o, err := shim.ReadOrder(r.dir(entry.Unit))
+		if err != nil {
+			continue // it does not run, and publishes nothing
+		}
+		for _, theirs := range o.Unit.Manifest.Network.Publish {
+			for _, p := range m.Network.Publish {
+				if p.Proto == theirs.Proto && p.Host == theirs.Host {
+					return fmt.Errorf("port %s %d: app %s publishes it", p.Proto, p.Host, name)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// link finds an address that no unit has. The first one is the bridge's.
+func (r *Runner) link(b *book) (*network.Link, error) {
+	var taken []netip.Addr
+	for _, entry := range b.Units {
+		for _, id := range entry.all() {
+			if o, err := shim.ReadOrder(r.dir(id)); err == nil && o.Link != nil {
+				taken = append(taken, o.Link.Address.Addr())
+			}
+		}
+	}
+	bridge := r.Network.Masked().Addr().Next()
+	for a := bridge.Next(); r.Network.Contains(a.Next()); a = a.Next() {
+		if !slices.Contains(taken, a) {
+			four := a.As4()
+			return &network.Link{
+				Bridge: r.Bridge, Name: fmt.Sprintf("tk%02x%02x%02x%02x", four[0], four[1], four[2], four[3]),
+				Address: netip.PrefixFrom(a, r.Network.Bits()), Gateway: bridge,
+			}, nil
+		}
+	}
+	return nil, fmt.Errorf("network %s: got no free address in it", r.Network)
+}
+
+// publish makes the packet filter say what the roles say.
+func (r *Runner) publish(ctx context.Context, b *book) error {
+	t := network.Table{Bridge: r.Bridge}
+	private := false
+	for _, entry := range b.Units {
+		for _, id := range entry.all() {
+			o, err := shim.ReadOrder(r.dir(id))
+			if err != nil || o.Link == nil {
+				continue
+			}
+			private = true
+			to := o.Link.Address.Addr()
+			if slices.ContainsFunc(o.Unit.Manifest.Permissions, func(p release.AppPermission) bool { return p.Name == "outbound" && slices.Contains(o.Unit.Grants, p) }) {
+				t.Outbound = append(t.Outbound, to)
+			}
+			if id != entry.Unit {
+				continue
+			}
+			for _, p := range o.Unit.Manifest.Network.Publish {
+				t.Ports = append(t.Ports, network.Port{Proto: p.Proto, Host: p.Host, To: to, App: p.App})
+			}
+		}
+	}
+	if !private {
+		return nil // nobody is left behind a rule; a host without such apps needs no table
+	}
+	return network.Publish(ctx, t)
+}
+
+// listeners open the sockets of a manifest; for a trial at ports that nobody knows.
+func (r *Runner) listeners(list []release.AppSocket, trial bool) (files []*os.File, err error) {
+	for _, s := range list {
+		at := s.Listen
+		if trial {
+			at = "127.0.0.1:0"
+		}
+		l, err := listen(at)
+		if err != nil {
+			closeAll(files)
+			return nil, fmt.Errorf("socket %s: %w", s.Name, err)
+		}
+		files = append(files, l)
+	}
+	return files, nil
+}
+
+// listen returns a listening socket. The shim of a unit that is just ending may hold the
+// address for a moment.
+func listen(at string) (*os.File, error) {
+	const patience = 50
+	var err error
+	for range patience {
+		var l net.Listener
+		if l, err = net.Listen("tcp", at); err == nil {
+			f, err := l.(*net.TCPListener).File()
+			return f, errors.Join(err, l.Close())
+		}
+		if !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil, err
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// devices are the numbers of granted device nodes, as far as they are there.
+func devices(grants []release.AppPermission) map[string]spec.Device {
+	found := map[string]spec.Device{}
+	for _, g := range grants {
+		name, _, _ := strings.Cut(g.Value, ":")
+		var s unix.Stat_t
+		if g.Name != "device" || unix.Lstat(name, &s) != nil {
+			continue
+		}
+		kind := map[uint32]string{unix.S_IFCHR: "c", unix.S_IFBLK: "b"}[s.Mode&unix.S_IFMT]
+		found[name] = spec.Device{Type: kind, Major: int64(unix.Major(s.Rdev)), Minor: int64(unix.Minor(s.Rdev))}
+	}
+	return found
+}

@@ -1,0 +1,148 @@
+package shim
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxSaid is what is kept of a check's words.
+const maxSaid = 4 << 10
+
+// check makes the manifest's check once; nil is healthy.
+func (s *supervisor) check(ctx context.Context) error {
+	h := s.order.Unit.Manifest.Health
+	st := s.status.get()
+	if !st.State.Running {
+		return fmt.Errorf("does not run; ended last: %s", st.State.Exit)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(h.Timeout))
+	defer cancel()
+	switch {
+	case h.HTTP != "":
+		port, path, _ := strings.Cut(strings.TrimPrefix(h.HTTP, ":"), "/")
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return fmt.Errorf("http: %w", err)
+		}
+		return s.http(ctx, st.PID, uint16(n), "/"+path)
+	case h.TCP != 0:
+		c, err := s.dial(ctx, st.PID, h.TCP)
+		if err != nil {
+			return fmt.Errorf("tcp: %w", err)
+		}
+		return c.Close()
+	case len(h.Exec) > 0:
+		said := &limited{most: maxSaid}
+		code, err := s.order.Runtime.Exec(ctx, s.order.ID, h.Exec, nil, said, said)
+		if err == nil && code != 0 {
+			err = fmt.Errorf("exec: exit code %d: %s", code, bytes.TrimSpace(said.b))
+		}
+		return err
+	}
+	return nil
+}
+
+// limited keeps the first bytes and drops the rest.
+type limited struct {
+	b    []byte
+	most int
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	l.b = append(l.b, b[:min(len(b), l.most-len(l.b))]...)
+	return len(b), nil
+}
+
+// http asks for a path and wants an answer of class 2 or 3. A client of 30 lines is all
+// that this takes.
+func (s *supervisor) http(ctx context.Context, pid int, port uint16, path string) error {
+	c, err := s.dial(ctx, pid, port)
+	if err != nil {
+		return fmt.Errorf("http: %w", err)
+	}
+	defer func() { _ = c.Close() }()
+	if d, ok := ctx.Deadline(); ok {
+		_ = c.SetDeadline(d)
+	}
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: localhost:%d\r\nUser-Agent: twinkeel\r\nConnection: close\r\n\r\n", path, port); err != nil {
+		return fmt.Errorf("http: %w", err)
+	}
+	line, err := bufio.NewReaderSize(c, 1<<10).ReadSlice('\n')
+	if err != nil {
+		return fmt.Errorf("http: answer: %w", err)
+	}
+	fields := bytes.Fields(line)
+	if len(fields) < 2 || !bytes.HasPrefix(fields[0], []byte("HTTP/1.")) || len(fields[1]) != 3 {
+		return fmt.Errorf("http: answer: got %.40q, want HTTP/1.1 and a code", line)
+	}
+	if class := fields[1][0]; class != '2' && class != '3' {
+		return fmt.Errorf("http: got %s, want 2xx or 3xx", fields[1])
+	}
+	return nil
+}
+
+// dial connects to a port of the application, from inside its network. A port of a
+// socket that was handed over is the host's.
+func (s *supervisor) dial(ctx context.Context, pid int, port uint16) (net.Conn, error) {
+	m := s.order.Unit.Manifest
+	for _, h := range m.Network.Sockets {
+		if at, err := netip.ParseAddrPort(h.Listen); err == nil && at.Port() == port {
+			addr := at.Addr()
+			if addr.IsUnspecified() {
+				addr = netip.MustParseAddr("127.0.0.1")
+			}
+			return new(net.Dialer).DialContext(ctx, "tcp", netip.AddrPortFrom(addr, port).String())
+		}
+	}
+	hosts := []string{"127.0.0.1"}
+	if s.order.Link != nil {
+		hosts = append(hosts, s.order.Link.Address.Addr().String())
+	}
+	var err error
+	for _, host := range hosts {
+		var c net.Conn
+		c, err = dialInside(ctx, pid, net.JoinHostPort(host, strconv.Itoa(int(port))))
+		if err == nil {
+			return c, nil
+		}
+	}
+	return nil, err
+}
+
+// dialInside connects from the network namespace of a process. A socket belongs to the
+// namespace that it was made in; the thread that went there is thrown away.
+func dialInside(ctx context.Context, pid int, address string) (net.Conn, error) {
+	type answer struct {
+		c   net.Conn
+		err error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlock it
+		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+		if err == nil {
+			err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
+			_ = f.Close()
+		}
+		if err != nil {
+			done <- answer{err: fmt.Errorf("enter the network of process %d: %w", pid, err)}
+			return
+		}
+		// An address of numbers and one family: the dialer stays on this thread.
+		c, err := (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, "tcp4", address)
+		done <- answer{c: c, err: err}
+	}()
+	a := <-done
+	return a.c, a.err
+}

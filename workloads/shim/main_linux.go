@@ -1,0 +1,269 @@
+package shim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/workloads/mount"
+	"github.com/twinkeel/twinkeel/workloads/network"
+	"github.com/twinkeel/twinkeel/workloads/oci"
+	"github.com/twinkeel/twinkeel/workloads/spec"
+)
+
+// Descriptors that a shim is started with: what it says of its start, and from the next
+// one on the listening sockets of its application, in the order of the manifest.
+const (
+	reportFD = 3
+	socketFD = 4
+)
+
+// report is what a shim says once, when its application runs or cannot run.
+type report struct {
+	Error   string `json:"error,omitempty"`
+	Missing bool   `json:"missing,omitempty"`
+}
+
+// cleanUp is how long the end of what is left may take.
+const cleanUp = 20 * time.Second
+
+// supervisor is a shim at work.
+type supervisor struct {
+	dir     string
+	order   *Order
+	groups  oci.Hierarchy
+	sockets []*os.File
+	output  *os.File // the application's end of the pipe
+	log     *slog.Logger
+	status  status
+	stops   chan chan error
+	answers atomic.Int32 // being worked on
+}
+
+// Main runs the shim of a directory until its application is stopped. It has been
+// executed for that alone: with a session and a mount namespace of its own, and with a
+// pipe on which it says once how the start went.
+func Main(ctx context.Context, dir string, log *slog.Logger) error {
+	debug.SetGCPercent(20) // it lives long and does little
+	say := os.NewFile(reportFD, "report")
+	s := &supervisor{dir: dir, log: log, groups: oci.Groups(), stops: make(chan chan error)}
+	lock, err := s.prepare(ctx)
+	if err != nil {
+		_ = s.clean()
+		return errors.Join(err, tell(say, err))
+	}
+	defer func() { _ = lock.Close() }()
+	closeServer, err := s.listen()
+	if err != nil {
+		_ = s.clean()
+		return errors.Join(err, tell(say, err))
+	}
+	defer closeServer()
+	defer s.lastAnswers()
+	return s.supervise(ctx, func(err error) { _ = tell(say, err) })
+}
+
+// lastAnswers waits a moment for answers that are on their way, such as the one that the
+// application has stopped.
+func (s *supervisor) lastAnswers() {
+	for range 100 {
+		if s.answers.Load() == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// tell says how the start went.
+func tell(w io.WriteCloser, err error) error {
+	var r report
+	if err != nil {
+		r.Error = err.Error()
+		r.Missing = errors.Is(err, oci.ErrNone)
+	}
+	return errors.Join(json.NewEncoder(w).Encode(r), w.Close())
+}
+
+// prepare does all that a start needs once.
+func (s *supervisor) prepare(ctx context.Context) (lock *os.File, err error) {
+	lock, err = os.OpenFile(filepath.Join(s.dir, lockFile), os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("shim: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("shim in %s: another one lives: %w", s.dir, err)
+	}
+	if s.order, err = ReadOrder(s.dir); err != nil {
+		return nil, err
+	}
+	for i := range s.order.Unit.Manifest.Network.Sockets {
+		unix.CloseOnExec(socketFD + i)
+		s.sockets = append(s.sockets, os.NewFile(uintptr(socketFD+i), "socket "+strconv.Itoa(i)))
+	}
+	steps := []func(context.Context) error{
+		s.settle, s.endLeftovers, s.openOutput, s.mount, s.connect, s.configure,
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return nil, fmt.Errorf("start app %s: %w", s.order.Unit.Name(), err)
+		}
+	}
+	debug.FreeOSMemory()
+	return lock, nil
+}
+
+// unified is where version 2 of control groups is mounted beside version 1.
+const unified = "/sys/fs/cgroup/unified"
+
+// settle finds a place of its own for this process.
+func (s *supervisor) settle(context.Context) error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become the parent of containers: %w", err)
+	}
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-500"), 0); err != nil {
+		s.log.Warn("may be killed for memory before its application", "err", err)
+	}
+	if err := os.MkdirAll(s.order.Runtime.State, 0o700); err != nil {
+		return err
+	}
+	if err := s.groups.Join(s.order.ownGroup()); err != nil {
+		return err
+	}
+	if s.order.Runtime.Kind == "crun" && !s.groups.Unified {
+		// crun refuses hosts on which version 2 is mounted beside version 1. In this
+		// mount namespace something else is: crun writes there, believing otherwise.
+		s.groups = s.groups.Without(unified)
+		if err := unix.Mount("none", unified, "tmpfs", 0, "mode=700,size=1m"); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("hide control groups of version 2 from crun: %w", err)
+		}
+	}
+	return nil
+}
+
+// endLeftovers ends what an earlier shim of this order left running.
+func (s *supervisor) endLeftovers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, cleanUp)
+	defer cancel()
+	if err := s.groups.Kill(ctx, s.order.group()); err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(s.order.Runtime.State, s.order.ID)); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return s.order.Runtime.Delete(ctx, s.order.ID)
+}
+
+// mount makes the image and the data visible below the directory.
+func (s *supervisor) mount(context.Context) error {
+	m := s.order.Unit.Manifest
+	image, root := filepath.Join(s.dir, "image"), filepath.Join(s.dir, "root")
+	for _, dir := range []string{image, root} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return err
+		}
+	}
+	if err := mount.Image(s.order.Unit.Image, m.Image, image); err != nil {
+		return err
+	}
+	points := []string{"/dev", "/proc", "/run", "/tmp"}
+	for _, v := range m.Data {
+		points = append(points, v.Path)
+	}
+	if err := mount.Check(image, points); err != nil {
+		return err
+	}
+	ids, err := mount.Map(mount.IDs{First: s.order.FirstID, Size: spec.IDs})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ids.Close() }()
+	if err := ids.Bind(image, root, true); err != nil {
+		return err
+	}
+	for _, v := range m.Data {
+		at := s.volume(v.Name)
+		if err := os.MkdirAll(at, 0o711); err != nil {
+			return err
+		}
+		if err := ids.Bind(s.order.Unit.Data[v.Name], at, false); err != nil {
+			return fmt.Errorf("volume %s: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
+func (s *supervisor) volume(name string) string { return filepath.Join(s.dir, "data", name) }
+
+// connect makes the application's private network.
+func (s *supervisor) connect(context.Context) error {
+	if s.order.Link == nil {
+		return nil
+	}
+	return network.Connect(*s.order.Link, s.namespace())
+}
+
+// namespace is where the private network can be joined.
+func (s *supervisor) namespace() string {
+	if s.order.Link == nil {
+		return ""
+	}
+	return filepath.Join(s.dir, "network")
+}
+
+// configure writes what the runtime reads.
+func (s *supervisor) configure(context.Context) error {
+	in := spec.Input{
+		Manifest: s.order.Unit.Manifest, Grants: s.order.Unit.Grants, FirstID: s.order.FirstID,
+		Root: filepath.Join(s.dir, "root"), Volumes: map[string]string{}, NetNS: s.namespace(),
+		Files: s.files(), Devices: s.order.Devices, Cgroup: s.order.group(),
+		Unified: s.groups.Unified, Swap: s.groups.Swap,
+	}
+	for _, v := range in.Manifest.Data {
+		in.Volumes[v.Name] = s.volume(v.Name)
+	}
+	b, err := spec.Config(in)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(s.dir, "config.json"), b, 0o600)
+}
+
+// files are the host's that cover the image's: names are looked up where the host looks
+// them up, by an application that may talk to others.
+func (s *supervisor) files() map[string]string {
+	const resolv = "/etc/resolv.conf"
+	if s.order.Unit.Manifest.Network.Mode == "none" {
+		return nil
+	}
+	if i, err := os.Lstat(filepath.Join(s.dir, "image", resolv)); err != nil || !i.Mode().IsRegular() {
+		return nil
+	}
+	// With a resolver of the host's own at 127.0.0.53, the file behind it.
+	for _, f := range []string{"/run/systemd/resolve/resolv.conf", resolv} {
+		if _, err := os.Stat(f); err == nil {
+			return map[string]string{resolv: f}
+		}
+	}
+	return nil
+}
+
+// clean takes away what prepare made and a mount namespace does not.
+func (s *supervisor) clean() error {
+	if s.order == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cleanUp)
+	defer cancel()
+	return errors.Join(s.groups.Kill(ctx, s.order.group()), s.order.Runtime.Delete(ctx, s.order.ID), s.groups.Kill(ctx, s.order.group()))
+}

@@ -1,0 +1,152 @@
+package shim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/workloads/oci"
+)
+
+// An application that ends is started again after a pause, which doubles each time and
+// begins anew when it has run for calm. After loops ends without calm it is looping.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = time.Minute
+	calm       = time.Minute
+	loops      = 3
+)
+
+// pause is the nth pause, n from 0. Chance, from 0 to 1, keeps applications that ended
+// together from starting together.
+func pause(n int, chance float64) time.Duration {
+	p := lastPause
+	if n < 10 {
+		p = min(lastPause, firstPause<<n)
+	}
+	return p*3/4 + time.Duration(chance*float64(p/2))
+}
+
+// status is what others may ask for while the application runs.
+type status struct {
+	sync.Mutex
+	Status
+}
+
+func (s *status) set(change func(*Status)) {
+	s.Lock()
+	defer s.Unlock()
+	change(&s.Status)
+}
+
+func (s *status) get() Status {
+	s.Lock()
+	defer s.Unlock()
+	return s.Status
+}
+
+// supervise runs the application until it is stopped, and says once how its start went.
+func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
+	m := s.order.Unit.Manifest
+	app, err := m.Digest()
+	if err != nil {
+		started(err)
+		return err
+	}
+	s.status.set(func(st *Status) {
+		st.State.Version, st.State.App, st.State.Generation = m.Version, app, s.order.Unit.Generation
+	})
+	for n, short := 0, 0; ; n++ {
+		p, err := s.start(ctx)
+		if n == 0 {
+			started(err)
+			if err != nil {
+				_ = s.clean()
+				return err
+			}
+		}
+		exit := fmt.Sprint(err)
+		since := time.Now()
+		failed := err != nil
+		if err == nil {
+			s.status.set(func(st *Status) { st.State.Running, st.State.Since, st.PID = true, since, p.Pid })
+			ended := make(chan *os.ProcessState, 1)
+			go func() {
+				state, _ := p.Wait()
+				ended <- state
+			}()
+			select {
+			case state := <-ended:
+				exit, failed = describe(state), state == nil || !state.Success()
+			case answer := <-s.stops:
+				err := s.end(p, ended)
+				answer <- err
+				return err
+			}
+			s.status.set(func(st *Status) { st.State.Running, st.PID = false, 0 })
+		}
+		if err := s.clean(); err != nil {
+			s.log.Error("what is left of the application does not end", "err", err)
+		}
+		if time.Since(since) >= calm {
+			short = 0
+		}
+		short++
+		s.log.Warn("application ended", "exit", exit)
+		s.status.set(func(st *Status) { st.State.Exit, st.State.Looping = exit, short >= loops })
+		var again <-chan time.Time
+		if r := m.Update.Restart; r == "always" || r == "on-failure" && failed {
+			again = time.After(pause(short-1, rand.Float64()))
+		}
+		select {
+		case <-again:
+			s.status.set(func(st *Status) { st.State.Restarts++ })
+		case answer := <-s.stops:
+			answer <- nil
+			return nil
+		}
+	}
+}
+
+func describe(s *os.ProcessState) string {
+	if s == nil {
+		return "nobody knows how"
+	}
+	return s.String()
+}
+
+// start starts the container once.
+func (s *supervisor) start(ctx context.Context) (*os.Process, error) {
+	pid, err := s.order.Runtime.Run(ctx, oci.Start{ID: s.order.ID, Bundle: s.dir, Output: s.output, Files: s.sockets})
+	if err != nil {
+		return nil, err
+	}
+	return os.FindProcess(pid)
+}
+
+// end asks the application to end, and ends it if it does not.
+func (s *supervisor) end(p *os.Process, ended <-chan *os.ProcessState) error {
+	m := s.order.Unit.Manifest
+	signal := unix.SignalNum(m.Run.Signal)
+	if signal == 0 {
+		if n, err := strconv.Atoi(m.Run.Signal[len("SIG"):]); err == nil && n > 0 && n < 65 {
+			signal = unix.Signal(n)
+		} else {
+			signal = unix.SIGTERM
+		}
+	}
+	_ = p.Signal(signal)
+	select {
+	case <-ended:
+	case <-time.After(time.Duration(m.Run.Grace)):
+		_ = p.Kill()
+		<-ended
+	}
+	return s.clean()
+}
