@@ -54,6 +54,7 @@ type Options struct {
 	Uptime func() time.Duration // since this boot began
 	Random func() uint64
 	Reboot func(context.Context) error // asks for a reboot and returns
+	Apps   *Apps                       // nil: this host runs no applications
 	Log    *slog.Logger
 }
 
@@ -64,22 +65,31 @@ type Agent struct {
 	log   *slog.Logger
 	trust *signing.Client // nil until it is needed
 
-	op      sync.Mutex         // held by whatever may change something
-	owner   bool               // holds the state directory's lock for good
-	ready   bool               // state was recovered in this process
-	settled bool               // what the boot record says is durable, as far as this process knows
-	net     Net                // the server, or a bundle while one is used
-	verdict Verdict            // of the trial in this boot
-	judged  health.Verdict     // its reasons and evidence
-	judging *health.Judge      // of the trial in this boot, once it began
-	prices  []priced           // of blocks, as they were found out; the newest last
-	mem     sync.Mutex         // guards what follows
-	wake    context.CancelFunc // ends the daemon's nap
-	polls   uint64
-	cancel  context.CancelFunc // of the work that op's holder does
-	last    lastCheck
-	event   *Event
-	emit    func(Event)
+	op      sync.Mutex     // held by whatever may change something
+	owner   bool           // holds the state directory's lock for good
+	ready   bool           // state was recovered in this process
+	settled bool           // what the boot record says is durable, as far as this process knows
+	net     Net            // the server, or a bundle while one is used
+	verdict Verdict        // of the trial in this boot
+	judged  health.Verdict // its reasons and evidence
+	judging *health.Judge  // of the trial in this boot, once it began
+	prices  []priced       // of blocks, as they were found out; the newest last
+
+	appStore    *store // of applications; nil until it is needed
+	appVerdict  Verdict
+	appReason   *Reason // of the verdict
+	appEvidence []string
+
+	mem    sync.Mutex         // guards what follows
+	wake   context.CancelFunc // ends the daemon's nap
+	polls  uint64
+	cancel context.CancelFunc // of the work that op's holder does
+	last   lastCheck
+	event  *Event
+	emit   func(Event)
+
+	appOffers   map[string]appOffer // what the newest poll found, by name
+	appProblems map[string]Reason   // why apps do not run, by name
 }
 
 // lastCheck is what the newest poll found. It is not kept on disk: a poll that finds

@@ -28,6 +28,8 @@ const (
 	VerbUndeny     Verb = "undeny"
 	VerbTrustReset Verb = "trust-reset"
 	VerbInit       Verb = "init"
+	VerbApps       Verb = "apps" // questions about applications
+	VerbApp        Verb = "app"  // changes of one application
 )
 
 // Request is one call of an operator. Fields that a verb does not use are ignored.
@@ -44,6 +46,7 @@ type Request struct {
 	Slot     string          `json:"slot,omitempty"`    // verify: a, b or both
 	Factory  []byte          `json:"factory,omitempty"` // init: manifest of the factory slot
 	Bundle   *os.File        `json:"-"`                 // update: offline bundle, passed as a file descriptor
+	App      *AppRequest     `json:"app,omitempty"`     // apps, app
 }
 
 // Event is one line of progress.
@@ -68,6 +71,7 @@ type Result struct {
 	Why     *Why           `json:"why,omitempty"`
 	Verify  []VerifyReport `json:"verify,omitempty"`
 	Doctor  []Finding      `json:"doctor,omitempty"`
+	Apps    *AppAnswer     `json:"apps,omitempty"`
 }
 
 // Reason says why something is not done now or not done at all. Codes are stable words.
@@ -108,6 +112,8 @@ const (
 	CodeNoFallback   = "no-fallback"   // there is no other slot to go back to
 	CodeUnproven     = "unproven"      // committed without a firmware boot
 	CodeUsage        = "usage"         // the request makes no sense
+	CodePermission   = "permission"    // an app asks for what nobody granted, or what this host denies
+	CodeDataFormat   = "data-format"   // an app does not read the data that a newer one wrote
 )
 
 // Refusal is an error with a reason code: what was asked is not done, by decision.
@@ -202,6 +208,7 @@ type HistoryEntry struct {
 	Kind     string          `json:"kind"`   // update, rollback, init, hold, …
 	Result   string          `json:"result"` // committed, rolled-back, trial-lost, abandoned, done
 	Slot     string          `json:"slot,omitempty"`
+	App      string          `json:"app,omitempty"` // From and To are its versions
 	From     release.Version `json:"from"`
 	To       release.Version `json:"to"`
 	Code     string          `json:"code,omitempty"`
@@ -247,8 +254,9 @@ type Finding struct {
 
 // Denial keeps a deployment from being installed again by itself.
 type Denial struct {
-	Deployment release.Digest  `json:"deployment"`
-	Attempt    uint64          `json:"attempt"` // denied up to and including this one
+	Deployment release.Digest  `json:"deployment"`    // or of an application
+	App        string          `json:"app,omitempty"` // its name
+	Attempt    uint64          `json:"attempt"`       // denied up to and including this one
 	Version    release.Version `json:"version"`
 	Code       string          `json:"code"` // unhealthy, panic, left-by-hand, …
 	Text       string          `json:"text"`

@@ -34,6 +34,9 @@ func (a *Agent) markArmed(ctx context.Context, m machine, t *Transaction) error 
 	if t.Baseline, err = a.baseline(ctx); err != nil {
 		return err
 	}
+	if err := a.armApps(ctx, m, t); err != nil {
+		return err
+	}
 	t.Phase, t.ArmedIn = Armed, m.boot.ID
 	t.Arms++
 	return a.save(t)

@@ -61,6 +61,9 @@ func (a *Agent) finishCommit(m machine, t *Transaction) error {
 			return err
 		}
 	}
+	if err := a.commitLive(m, to); err != nil {
+		return err
+	}
 	e := HistoryEntry{Result: "committed", Text: strings.Join(a.judged.Reasons, "; ")}
 	if t.Kind == KindRollback {
 		if err := a.denyLeft(t); err != nil {

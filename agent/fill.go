@@ -70,7 +70,7 @@ func (j *job) fill(ctx context.Context) error {
 		j.a.progress(Event{Step: "stage", Text: j.p.image.Name + " by " + j.p.kind, Done: w.offset, Total: j.p.image.Size})
 		if targets += verity.NodeSpan; targets >= checkpointTarget || j.t.Bytes-fetched >= checkpointPayload {
 			j.cp.Next, targets, fetched = i+1, 0, j.t.Bytes
-			if err := j.a.mark(j.dev, j.cp); err != nil {
+			if err := j.mark(); err != nil {
 				return err
 			}
 		}

@@ -11,11 +11,15 @@ import (
 // judge runs rounds of probes until the trial's verdict. The deadline counts from the
 // start of the boot, so an agent that crashes and comes back gains no time.
 func (a *Agent) judge(ctx context.Context, t *Transaction) error {
+	apps, err := a.startTrialApps(ctx, t)
+	if err != nil {
+		return err
+	}
 	if a.judging == nil {
-		a.judging = health.NewJudge(a.o.Rules, a.o.Probes, t.Baseline)
+		a.judging = health.NewJudge(a.o.Rules, slices.Concat(a.o.Probes, appProbes(apps)), t.Baseline)
 	}
 	for {
-		results := a.round(ctx)
+		results := append(a.round(ctx), a.appResults(ctx, apps)...)
 		if err := ctx.Err(); err != nil {
 			return err
 		}

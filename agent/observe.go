@@ -170,7 +170,11 @@ func (a *Agent) recoverPointer(ctx context.Context, m machine, slot partitions.S
 		return err
 	}
 	p = Pointer{}
+	at, _ := a.appJournal() // a damaged one names no deployment
 	for _, n := range slices.Backward(numbers) {
+		if n == at.To && at.Phase != AppIdle {
+			continue // what is being tried is not what stands
+		}
 		d, err := a.st.deployment(n)
 		if err != nil || d == nil {
 			continue
@@ -203,7 +207,12 @@ func (a *Agent) deploymentNumbers() ([]uint64, error) {
 
 // removeOldDeployments deletes deployments that nothing points to any more.
 func (a *Agent) removeOldDeployments(t *Transaction) error {
-	keep := map[uint64]bool{t.From: true, t.To: true}
+	keep := map[uint64]bool{t.From: true, t.To: true, t.Origin: true}
+	at, err := a.appJournal()
+	if err != nil {
+		return err
+	}
+	keep[at.From], keep[at.To], keep[at.Before] = true, true, true
 	for _, slot := range partitions.Slots {
 		p, err := a.st.pointer(slot)
 		if err != nil {

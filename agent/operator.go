@@ -23,8 +23,16 @@ func (a *Agent) Do(ctx context.Context, r Request, emit func(Event)) (Result, er
 		return Result{History: h}, err
 	case VerbDoctor:
 		return Result{Doctor: a.doctor(ctx)}, nil
+	case VerbApps:
+		answer, err := a.askApps(ctx, r)
+		return Result{Apps: answer}, err
 	case VerbRollback, VerbHold, VerbUnhold, VerbUndeny:
 		a.interrupt()
+	case VerbApp:
+		// An update waits for its turn; the operator's other decisions do not.
+		if r.App != nil && r.App.Do != AppUpdate {
+			a.interrupt()
+		}
 	case VerbCheck, VerbUpdate, VerbWhy, VerbVerify, VerbTrustReset, VerbInit:
 	default:
 		return Result{}, &Refusal{Reason{CodeUsage, fmt.Sprintf("unknown request %.40q", r.Verb)}, nil}
@@ -99,6 +107,8 @@ func (a *Agent) change(ctx context.Context, r Request) (Result, error) {
 		o, err = a.allowAgain(ctx, m, r.Digest)
 	case VerbTrustReset:
 		o, err = a.trustReset()
+	case VerbApp:
+		o, err = a.changeApps(ctx, m, r)
 	case VerbWhy:
 		w, err := a.why(ctx, m)
 		return Result{Why: w}, err

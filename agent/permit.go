@@ -14,6 +14,9 @@ func (a *Agent) permit(ctx context.Context, m machine, t *Transaction) (Permit, 
 	if t.Phase != Staging && t.Phase != Staged {
 		return PermitYes, nil
 	}
+	if t.Phase == Staged && a.appsUnderWay() {
+		return PermitWait, nil
+	}
 	early := tooEarly(t.RetryAt, a.o.Clock.Now())
 	if t.Kind == KindRollback {
 		if early {

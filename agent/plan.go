@@ -27,6 +27,35 @@ type imagePlan struct {
 	base  int64          // size of the base, bytes
 	all   []Route        // with what was not chosen
 	fill  *filling       // of blocks
+	place place          // where it goes, and where its base is
+}
+
+// place is where one image is written and where the image is that it replaces: a slot's
+// partitions, or files of the data partition.
+type place struct {
+	write func() (partitions.OpenDevice, error)
+	read  func() (partitions.OpenDevice, error) // the base
+	save  func(*checkpoint) error
+	base  DeployedImage // zero: none
+	none  string        // why there is no base
+}
+
+// slotPlace is the place of an image that goes into a slot.
+func (a *Agent) slotPlace(m machine, slot partitions.Slot, img release.Image, running *Deployment) place {
+	p := place{
+		write: func() (partitions.OpenDevice, error) { return a.o.Slots.OpenWrite(slot, img.Name) },
+		read:  func() (partitions.OpenDevice, error) { return a.o.Slots.OpenRead(m.boot.Slot, img.Name) },
+		save:  func(cp *checkpoint) error { return a.st.save(fileCheckpoint, cp) },
+	}
+	if running == nil {
+		p.none = "it is not known what runs"
+		return p
+	}
+	var ok bool
+	if p.base, ok = running.Image(img.Name); !ok {
+		p.none = "what runs has no such image"
+	}
+	return p
 }
 
 // preflight checks the host before the first byte is fetched or written.
@@ -58,7 +87,11 @@ func (a *Agent) plan(m machine, slot partitions.Slot, mf *release.Manifest) ([]i
 		if err := a.room(slot, img); err != nil {
 			return nil, err
 		}
-		plans = append(plans, route(mf, img, running))
+		version := ""
+		if running != nil {
+			version = running.Version.String()
+		}
+		plans = append(plans, route(mf.Deltas, img, a.slotPlace(m, slot, img, running), version))
 	}
 	return plans, nil
 }
@@ -80,20 +113,21 @@ func (a *Agent) room(slot partitions.Slot, img release.Image) error {
 }
 
 // route chooses for one image, by bytes, among what can be told without the network:
-// weigh adds blocks.
-func route(mf *release.Manifest, img release.Image, running *Deployment) imagePlan {
-	best := imagePlan{image: img, kind: routeFull, blob: img.Full, bytes: img.Full.Size}
+// weigh adds blocks. version is the one of the image that is replaced.
+func route(deltas []release.Delta, img release.Image, at place, version string) imagePlan {
+	best := imagePlan{image: img, kind: routeFull, blob: img.Full, bytes: img.Full.Size, place: at}
 	all := []Route{{Image: img.Name, Kind: routeFull, Download: img.Full.Size}}
-	if running != nil {
-		base, ok := running.Image(img.Name)
-		if d, found := mf.Delta(img.Name, base.Root); ok && found {
-			all = append(all, Route{Image: img.Name, Kind: routeDelta, Download: d.Size, Text: "from " + running.Version.String()})
+	if base := at.base; base.Size > 0 {
+		k := slices.IndexFunc(deltas, func(d release.Delta) bool { return d.Image == img.Name && d.From == base.Root })
+		if k >= 0 {
+			d := deltas[k]
+			all = append(all, Route{Image: img.Name, Kind: routeDelta, Download: d.Size, Text: "from " + version})
 			if d.Size < img.Full.Size {
 				best.kind, best.blob, best.bytes, best.from, best.base = routeDelta, d.Blob, d.Size, base.Root, base.Size
 			}
 		}
-		if ok && base.Root == img.Root && base.Size == img.Size {
-			all = append(all, Route{Image: img.Name, Kind: routeCopy, Text: "unchanged since " + running.Version.String()})
+		if base.Root == img.Root && base.Size == img.Size {
+			all = append(all, Route{Image: img.Name, Kind: routeCopy, Text: "unchanged since " + version})
 			best.kind, best.blob, best.bytes, best.from, best.base = routeCopy, release.Blob{}, 0, base.Root, base.Size
 		}
 	}

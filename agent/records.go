@@ -172,7 +172,7 @@ func (s *store) record(e HistoryEntry) error {
 	if err := s.load(fileHistory, &r); err != nil {
 		r = historyRecord{}
 	}
-	if n := len(r.Entries); n > 0 && e.Seq != 0 && r.Entries[n-1].Seq == e.Seq && r.Entries[n-1].Kind == e.Kind {
+	if n := len(r.Entries); n > 0 && e.Seq != 0 && r.Entries[n-1].Seq == e.Seq && r.Entries[n-1].Kind == e.Kind && r.Entries[n-1].App == e.App {
 		// The same end of the same transaction, written again after a crash.
 		r.Entries[n-1] = e
 		return s.save(fileHistory, &r)

@@ -57,11 +57,11 @@ func spansOf(s deltas.Segment) (first, end int) {
 // bytes, block by block: what is right stays, what the running slot has is copied. It
 // reports whether it did; whether that was enough, the next read-back says.
 func (j *job) repairByBlocks(ctx context.Context, wrong []deltas.Segment, price int64) (bool, error) {
-	base, reason := j.a.baseFor(j.m, j.p.image)
+	base, reason := j.p.place.baseOf(j.p.image)
 	if reason != "" {
 		base = DeployedImage{}
 	}
-	f, err := j.a.survey(ctx, j.m, j.p.image, base, j.t)
+	f, err := j.a.survey(ctx, &j.p, base, j.t)
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
@@ -75,7 +75,7 @@ func (j *job) repairByBlocks(ctx context.Context, wrong []deltas.Segment, price 
 		return false, nil
 	}
 	if base.Size > 0 {
-		dev, err := j.a.o.Slots.OpenRead(j.m.boot.Slot, j.p.image.Name)
+		dev, err := j.p.place.read()
 		if err != nil {
 			return false, &Refusal{Reason{CodeSlot, err.Error()}, err}
 		}

@@ -62,6 +62,9 @@ func (a *Agent) finishRevert(ctx context.Context, m machine, t *Transaction) err
 	if err := a.deny(t, v); err != nil {
 		return err
 	}
+	if err := a.leaveTrialApps(t, v.Text); err != nil {
+		return err
+	}
 	return a.finish(t, HistoryEntry{Result: "rolled-back", Code: v.Code, Text: v.Text})
 }
 
@@ -83,6 +86,9 @@ var lostWaits = [...]time.Duration{time.Hour, 6 * time.Hour, 24 * time.Hour}
 // do that, so it says nothing against the release.
 func (a *Agent) finishLost(t *Transaction) error {
 	text := fmt.Sprintf("trial %d of slot %s ended without a verdict", t.Arms, t.Slot)
+	if err := a.leaveTrialApps(t, text); err != nil {
+		return err
+	}
 	if t.To == 0 {
 		return a.finish(t, HistoryEntry{Result: "abandoned", Code: CodeTrialLost, Text: text})
 	}

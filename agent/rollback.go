@@ -50,6 +50,9 @@ func (a *Agent) rollback(ctx context.Context, m machine, r Request) (*Outcome, e
 	if reason != nil && r.Reason == "" {
 		return nil, &Refusal{Reason{CodeUsage, "a rollback below the security epoch needs --reason as well as --force"}, nil}
 	}
+	if err := a.readsRunningData(m, p, r); err != nil {
+		return nil, err
+	}
 	if t.Phase != Idle {
 		if err := a.finish(&t, HistoryEntry{Result: "abandoned", Code: CodeByHand, Text: "the operator goes back"}); err != nil {
 			return nil, err
@@ -61,7 +64,7 @@ func (a *Agent) rollback(ctx context.Context, m machine, r Request) (*Outcome, e
 	}
 	t = Transaction{
 		Seq: t.Seq + 1, Phase: Staged, Kind: KindRollback, Slot: m.boot.Slot.Other(), From: running.Current, To: p.Current,
-		NoReboot: r.NoReboot, Reason: r.Reason, Started: a.now(),
+		NoReboot: r.NoReboot, Reason: r.Reason, Data: r.Data, Started: a.now(),
 	}
 	if err := a.save(&t); err != nil {
 		return nil, err

@@ -67,10 +67,14 @@ func (a *Agent) cycle(ctx context.Context, poll bool) time.Duration {
 	a.working(cancel)
 	defer a.working(nil)
 	step, t, err := a.advance(ctx)
-	if err == nil && step == StepRest && poll {
+	resting := err == nil && step == StepRest
+	if resting && poll && len(a.o.Images) > 0 {
 		if err = a.poll(ctx, t); err == nil {
 			step, t, err = a.advance(ctx)
 		}
+	}
+	if aerr := a.cycleApps(ctx, poll && resting); aerr != nil && err == nil {
+		err = aerr
 	}
 	// Work that was interrupted, by an operator or by the end of the daemon, did not fail.
 	if err != nil && ctx.Err() == nil {
@@ -155,7 +159,7 @@ func (a *Agent) price(ctx context.Context, m machine, d *decision) {
 	if len(d.never) == 0 {
 		for i := range plans {
 			// What cannot be priced now is priced by the next poll, or never.
-			_ = a.weigh(ctx, m, &plans[i], nil)
+			_ = a.weigh(ctx, &plans[i], nil)
 		}
 	}
 	d.offer = offer(d.manifest, plans)

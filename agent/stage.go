@@ -25,9 +25,10 @@ const (
 type checkpoint struct {
 	Txn   uint64         `json:"txn"`
 	Image string         `json:"image"`
-	Blob  release.Digest `json:"blob"` // whose segments are counted; zero for a copy
-	Next  int            `json:"next"` // the first segment that is not written
-	Done  []string       `json:"done"` // images that are written
+	Blob  release.Digest `json:"blob"`          // whose segments are counted; zero for a copy
+	Root  release.Digest `json:"root,omitzero"` // of the image, where it is an application's
+	Next  int            `json:"next"`          // the first segment that is not written
+	Done  []string       `json:"done"`          // images that are written
 }
 
 // clear makes the idle slot unbootable before its first byte is written.
@@ -66,18 +67,21 @@ func (a *Agent) stage(ctx context.Context, m machine, t *Transaction) error {
 		if cp.wrote(p.image.Name) {
 			continue
 		}
-		if err := a.weigh(ctx, m, p, t); err != nil {
+		if err := a.weigh(ctx, p, t); err != nil {
 			return err
 		}
-		if err := a.stageImage(ctx, m, t, *p, &cp); err != nil {
+		if err := a.stageImage(ctx, t, *p, &cp); err != nil {
 			return fmt.Errorf("image %s into slot %s: %w", p.image.Name, t.Slot, err)
 		}
 		p.fill = nil // a map has megabytes
 	}
 	for _, p := range plans {
-		if err := a.readBack(ctx, m, t, p); err != nil {
+		if err := a.readBack(ctx, t, p); err != nil {
 			return fmt.Errorf("image %s of slot %s: %w", p.image.Name, t.Slot, err)
 		}
+	}
+	if err := a.stageReleaseApps(ctx, m, t); err != nil {
+		return err
 	}
 	if err := a.describe(ctx, t.Slot, mf); err != nil {
 		return err
@@ -105,20 +109,20 @@ func (a *Agent) forget(slot partitions.Slot) error {
 }
 
 // stageImage brings one image into the slot by its route.
-func (a *Agent) stageImage(ctx context.Context, m machine, t *Transaction, p imagePlan, cp *checkpoint) error {
-	dev, err := a.o.Slots.OpenWrite(t.Slot, p.image.Name)
+func (a *Agent) stageImage(ctx context.Context, t *Transaction, p imagePlan, cp *checkpoint) error {
+	dev, err := p.place.write()
 	if err != nil {
 		return &Refusal{Reason{CodeSlot, err.Error()}, err}
 	}
 	defer dev.Close()
 	var base partitions.OpenDevice
 	if p.base > 0 {
-		if base, err = a.o.Slots.OpenRead(m.boot.Slot, p.image.Name); err != nil {
+		if base, err = p.place.read(); err != nil {
 			return &Refusal{Reason{CodeSlot, err.Error()}, err}
 		}
 		defer base.Close()
 	}
-	j := &job{a: a, m: m, t: t, p: p, dev: dev, base: base, cp: cp}
+	j := &job{a: a, t: t, p: p, dev: dev, base: base, cp: cp}
 	switch p.kind {
 	case routeCopy:
 		err = j.copy(ctx)
@@ -132,21 +136,20 @@ func (a *Agent) stageImage(ctx context.Context, m machine, t *Transaction, p ima
 	}
 	cp.Done = append(cp.Done, p.image.Name)
 	cp.Image, cp.Next = "", 0
-	return a.mark(dev, cp)
+	return j.mark()
 }
 
-// mark makes a checkpoint: the slot first, then what is said about it.
-func (a *Agent) mark(dev partitions.Device, cp *checkpoint) error {
-	if err := dev.Flush(); err != nil {
+// mark makes a checkpoint: the image first, then what is said about it.
+func (j *job) mark() error {
+	if err := j.dev.Flush(); err != nil {
 		return err
 	}
-	return a.st.save(fileCheckpoint, cp)
+	return j.p.place.save(j.cp)
 }
 
 // job is one image on its way into the slot.
 type job struct {
 	a    *Agent
-	m    machine
 	t    *Transaction
 	p    imagePlan
 	dev  partitions.Device
@@ -195,7 +198,7 @@ func (j *job) fetch(ctx context.Context) error {
 	if err != nil && j.p.kind == routeDelta && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) {
 		// The delta is gone or is not what was signed: blocks, or the full image, serve any base.
 		j.p.takeFull()
-		if err := j.a.weigh(ctx, j.m, &j.p, j.t); err != nil {
+		if err := j.a.weigh(ctx, &j.p, j.t); err != nil {
 			return err
 		}
 		j.a.log.Warn("the delta cannot be used", "image", j.p.image.Name, "instead", j.p.kind, "err", err)
@@ -229,7 +232,7 @@ func (j *job) fetch(ctx context.Context) error {
 			payloads, targets = payloads+s.PayloadLength, targets+s.Length
 			if payloads >= checkpointPayload || targets >= checkpointTarget {
 				j.cp.Next, payloads, targets = i+k+1, 0, 0
-				if err := j.a.mark(j.dev, j.cp); err != nil {
+				if err := j.mark(); err != nil {
 					return err
 				}
 			}

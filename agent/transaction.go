@@ -49,11 +49,15 @@ type Transaction struct {
 	Baseline []string `json:"baseline,omitempty"`
 	// Now and Force are what the operator asked for: not to wait for window and
 	// rollout, and to do it despite hold and denial.
-	Now      bool      `json:"now,omitempty"`
-	Force    bool      `json:"force,omitempty"`
-	Offline  bool      `json:"offline,omitempty"`  // from a bundle: no server to ask again
-	NoReboot bool      `json:"noReboot,omitempty"` // the operator reboots
-	Reason   string    `json:"reason,omitempty"`   // the operator's, for a rollback
+	Now      bool   `json:"now,omitempty"`
+	Force    bool   `json:"force,omitempty"`
+	Offline  bool   `json:"offline,omitempty"`  // from a bundle: no server to ask again
+	NoReboot bool   `json:"noReboot,omitempty"` // the operator reboots
+	Reason   string `json:"reason,omitempty"`   // the operator's, for a rollback
+	Data     string `json:"data,omitempty"`     // of apps, in a rollback: keep or restore
+	// Origin is the deployment that the slot held before a rollback was armed, if the
+	// arm gave it another one, with generations of its own.
+	Origin   uint64    `json:"origin,omitempty"`
 	Started  time.Time `json:"started,omitzero"`
 	Bytes    int64     `json:"bytes,omitempty"` // moved over the network so far
 	Evidence []string  `json:"evidence,omitempty"`
@@ -61,16 +65,18 @@ type Transaction struct {
 
 // Deployment is what a slot runs, whole. It is an immutable, numbered file.
 type Deployment struct {
-	Number   uint64          `json:"number"`
-	Digest   release.Digest  `json:"digest"` // denials are by this digest
-	Channel  string          `json:"channel"`
-	Version  release.Version `json:"version"`
-	Epoch    uint64          `json:"epoch"`
-	Attempt  uint64          `json:"attempt"`
-	Images   []DeployedImage `json:"images"`
-	Apps     []release.App   `json:"apps,omitempty"`
-	Manifest release.Digest  `json:"manifest"` // SHA-256 of the manifest
-	Created  time.Time       `json:"created"`
+	Number  uint64          `json:"number"`
+	Digest  release.Digest  `json:"digest"` // denials are by this digest
+	Channel string          `json:"channel"`
+	Version release.Version `json:"version"`
+	Epoch   uint64          `json:"epoch"`
+	Attempt uint64          `json:"attempt"`
+	Images  []DeployedImage `json:"images"`
+	Apps    []release.App   `json:"apps,omitempty"` // that the release names
+	// Workloads are the applications that run, on which generations of their data.
+	Workloads []DeployedApp  `json:"workloads,omitempty"`
+	Manifest  release.Digest `json:"manifest"` // SHA-256 of the manifest
+	Created   time.Time      `json:"created"`
 }
 
 // DeployedImage is one image of a deployment.

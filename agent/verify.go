@@ -78,8 +78,8 @@ func (s *scan) compare(dev partitions.Device, buf []byte, offset int64, want []b
 
 // readBack compares what was staged with what was signed, past the page cache. What is
 // wrong is fetched again; the hash tree is completed.
-func (a *Agent) readBack(ctx context.Context, m machine, t *Transaction, p imagePlan) error {
-	dev, err := a.o.Slots.OpenWrite(t.Slot, p.image.Name)
+func (a *Agent) readBack(ctx context.Context, t *Transaction, p imagePlan) error {
+	dev, err := p.place.write()
 	if err != nil {
 		return &Refusal{Reason{CodeSlot, err.Error()}, err}
 	}
@@ -105,7 +105,7 @@ func (a *Agent) readBack(ctx context.Context, m machine, t *Transaction, p image
 			// The data is right: its tree is completed, and no more than that is read again.
 			return writeBlocks(dev, s.wrong)
 		}
-		j := &job{a: a, m: m, t: t, p: p, dev: dev}
+		j := &job{a: a, t: t, p: p, dev: dev}
 		if err := j.repair(ctx, s.nodes, round == 0); err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ type priced struct {
 // more than the route chosen so far. t, which may be nil, counts the bytes; without it
 // the price is enough, and is remembered. What is wrong with the map makes the route
 // impossible and is no error; that there is no network is.
-func (a *Agent) weigh(ctx context.Context, m machine, p *imagePlan, t *Transaction) error {
+func (a *Agent) weigh(ctx context.Context, p *imagePlan, t *Transaction) error {
 	img := p.image
 	if img.Blocks == (release.Blob{}) || p.kind == routeCopy {
 		return nil
@@ -38,7 +38,7 @@ func (a *Agent) weigh(ctx context.Context, m machine, p *imagePlan, t *Transacti
 		add(img.Blocks.Head.Size, "the block map alone; the rest is not worth asking for")
 		return nil
 	}
-	base, reason := a.baseFor(m, img)
+	base, reason := p.place.baseOf(img)
 	if reason != "" {
 		add(img.Blocks.Size, "%s", reason)
 		return nil
@@ -48,7 +48,7 @@ func (a *Agent) weigh(ctx context.Context, m machine, p *imagePlan, t *Transacti
 		p.takeBlocks(a.prices[known], base, nil)
 		return nil
 	}
-	f, err := a.survey(ctx, m, img, base, t)
+	f, err := a.survey(ctx, p, base, t)
 	switch {
 	case err != nil && (ctx.Err() != nil || errors.Is(err, ErrUnavailable)):
 		return &Refusal{Reason{CodeUnavailable, fmt.Sprintf("image %s: %v", img.Name, err)}, err}
@@ -77,30 +77,18 @@ func (p *imagePlan) takeBlocks(price priced, base DeployedImage, f *filling) {
 	p.blob, p.bytes, p.from, p.base, p.fill = p.image.Blocks, price.bytes, base.Root, base.Size, f
 }
 
-// baseFor returns the image of the running slot whose blocks may be in img, or why there
-// is none.
-func (a *Agent) baseFor(m machine, img release.Image) (DeployedImage, string) {
-	p, err := a.st.pointer(m.boot.Slot)
-	var running *Deployment
-	if err == nil {
-		running, err = a.st.deployment(p.Current)
+// baseOf returns the image whose blocks may be in img, or why there is none.
+func (p *place) baseOf(img release.Image) (DeployedImage, string) {
+	if p.none == "" && !bytes.Equal(p.base.Salt, img.Salt) {
+		return DeployedImage{}, "the image that runs has another salt, so no block of it can be told"
 	}
-	if err != nil || running == nil {
-		return DeployedImage{}, "it is not known what runs"
-	}
-	base, ok := running.Image(img.Name)
-	switch {
-	case !ok:
-		return base, "what runs has no such image"
-	case !bytes.Equal(base.Salt, img.Salt):
-		return base, "the image that runs has another salt, so no block of it can be told"
-	}
-	return base, ""
+	return p.base, p.none
 }
 
 // survey fetches an image's block map and compares it with what the tree of the running
 // image says of that one's blocks.
-func (a *Agent) survey(ctx context.Context, m machine, img release.Image, base DeployedImage, t *Transaction) (*filling, error) {
+func (a *Agent) survey(ctx context.Context, p *imagePlan, base DeployedImage, t *Transaction) (*filling, error) {
+	img := p.image
 	blob := img.Blocks
 	b, err := a.net.Get(ctx, release.BlobPath(blob.SHA256), 0, blob.Head.Size)
 	if t != nil {
@@ -123,7 +111,7 @@ func (a *Agent) survey(ctx context.Context, m machine, img release.Image, base D
 	if base.Size == 0 {
 		return f, nil
 	}
-	dev, err := a.o.Slots.OpenRead(m.boot.Slot, img.Name)
+	dev, err := p.place.read()
 	if err != nil {
 		return nil, err
 	}

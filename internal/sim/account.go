@@ -26,6 +26,7 @@ type account struct {
 // afterwards holds the laws against what a process has left behind, whatever its end.
 func (m *Machine) afterwards() {
 	m.remember()
+	m.applicationDataIsKept()
 	m.metadataNeverFalls()
 	m.bounded()
 	m.stateIsNeverGuessed(m.loader.peek())

@@ -29,6 +29,7 @@ type Machine struct {
 	*World
 	Net   *Net
 	State *Dir
+	Apps  *Applications // nil: there are none
 	// Releases are all that were ever published: nothing else may run.
 	Releases []*Release
 	// Options are what every agent on the machine is made of.

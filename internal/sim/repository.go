@@ -65,6 +65,18 @@ func NewPublisher(dir string, expires time.Time) (*Publisher, error) {
 		return nil, err
 	}
 	p.set = set
+	if err := set.AddPublisher(AppPublisher, keys["release"], nil); err != nil {
+		return nil, err
+	}
+	for _, role := range []string{"targets", publisher.AppRole(AppPublisher)} {
+		if err := set.Sign(role, expires, p.ring); err != nil {
+			return nil, err
+		}
+	}
+	p.put(files)
+	if files, err = set.Seal(p.ring, publisher.Online{Snapshot: expires, Timestamp: expires}, false); err != nil {
+		return nil, err
+	}
 	p.put(files)
 	p.root = p.files["metadata/1.root.json"]
 	return p, nil
@@ -155,13 +167,18 @@ func (p *Publisher) image(r *Release, name string, s Spec) error {
 		if !ok || old.Root == root || slices.ContainsFunc(r.Manifest.Deltas, twice) {
 			continue
 		}
-		blob, err := p.container(&diff.Source{Reader: bytes.NewReader(from.image(name)), Size: old.Size, Salt: old.Salt}, image, salt)
+		blob, err := p.delta(old, from.image(name), image, salt)
 		if err != nil {
 			return err
 		}
 		r.Manifest.Deltas = append(r.Manifest.Deltas, release.Delta{Image: name, From: old.Root, Blob: blob})
 	}
 	return nil
+}
+
+// delta makes the container that leads from an image to another one.
+func (p *Publisher) delta(old release.Image, from, to []byte, salt release.Salt) (release.Blob, error) {
+	return p.container(&diff.Source{Reader: bytes.NewReader(from), Size: old.Size, Salt: old.Salt}, to, salt)
 }
 
 func (p *Publisher) container(old *diff.Source, image []byte, salt release.Salt) (release.Blob, error) {

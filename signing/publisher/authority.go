@@ -71,33 +71,52 @@ func (s *Set) AddChannel(c Channel) error {
 	if s.delegated[OSRole(c.Name)] != nil {
 		return fmt.Errorf("channel %s exists already", c.Name)
 	}
+	if err := s.delegate(OSRole(c.Name), "os/"+c.Name+"/*/*", c.Releases); err != nil {
+		return err
+	}
+	return s.delegate(FleetRole(c.Name), "fleet/"+c.Name+"/*", c.Fleet)
+}
+
+// AddPublisher delegates the applications of a publisher; names are what people call the
+// keys that are new, by id. Targets and the new role have to be signed.
+func (s *Set) AddPublisher(name string, by Authority, names map[string]string) error {
+	if err := release.CheckName("publisher", name); err != nil {
+		return err
+	}
+	if s.delegated[AppRole(name)] != nil {
+		return fmt.Errorf("publisher %s exists already", name)
+	}
+	if err := s.delegate(AppRole(name), "apps/"+name+"/*/*", by); err != nil {
+		return err
+	}
+	for i := range by.Keys {
+		c := AuthorityChange{Add: &by.Keys[i], Name: names[by.Keys[i].ID]}
+		if err := nameKeys(&s.targets.Signed.UnrecognizedFields, c, s.targets.Signed.Delegations.Keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delegate begins a role, which alone is asked for the targets that fit path.
+func (s *Set) delegate(role, path string, by Authority) error {
 	doc, err := s.edit(RoleTargets)
 	if err != nil {
+		return err
+	}
+	if err := by.check(role); err != nil {
 		return err
 	}
 	if doc.Signed.Delegations == nil {
 		doc.Signed.Delegations = &metadata.Delegations{Keys: map[string]*metadata.Key{}}
 	}
-	for _, d := range []struct {
-		role, path string
-		by         Authority
-	}{
-		{OSRole(c.Name), "os/" + c.Name + "/*/*", c.Releases},
-		{FleetRole(c.Name), "fleet/" + c.Name + "/*", c.Fleet},
-	} {
-		if err := d.by.check(d.role); err != nil {
-			return err
-		}
-		doc.Signed.Delegations.Roles = append(doc.Signed.Delegations.Roles, metadata.DelegatedRole{
-			Name: d.role, KeyIDs: d.by.ids(), Threshold: d.by.Threshold, Terminating: true, Paths: []string{d.path},
-		})
-		d.by.put(doc.Signed.Delegations.Keys)
-		s.delegated[d.role] = metadata.Targets()
-		if _, err := s.edit(d.role); err != nil {
-			return err
-		}
-	}
-	return nil
+	doc.Signed.Delegations.Roles = append(doc.Signed.Delegations.Roles, metadata.DelegatedRole{
+		Name: role, KeyIDs: by.ids(), Threshold: by.Threshold, Terminating: true, Paths: []string{path},
+	})
+	by.put(doc.Signed.Delegations.Keys)
+	s.delegated[role] = metadata.Targets()
+	_, err = s.edit(role)
+	return err
 }
 
 // Authority returns who may sign for a role.

@@ -26,6 +26,9 @@ func OSRole(channel string) string { return "os-" + channel }
 // FleetRole is the role that signs a fleet's directive.
 func FleetRole(fleet string) string { return "fleet-" + fleet }
 
+// AppRole is the role that signs the applications of a publisher.
+func AppRole(publisher string) string { return "app-" + publisher }
+
 // Source reads a repository's metadata directory.
 type Source interface {
 	// Metadata returns one file of the metadata directory, or an error that is fs.ErrNotExist.
@@ -215,15 +218,21 @@ func (s *Set) verifyTargets(root *rootDoc, targets *targetsDoc) error {
 }
 
 // Channels returns the channels of the repository, sorted.
-func (s *Set) Channels() []string {
-	var channels []string
+func (s *Set) Channels() []string { return s.named("os-") }
+
+// Publishers returns the publishers of applications that the repository knows, sorted.
+func (s *Set) Publishers() []string { return s.named("app-") }
+
+// named returns what follows prefix in the names of delegated roles, sorted.
+func (s *Set) named(prefix string) []string {
+	var names []string
 	for role := range s.delegated {
-		if c, ok := strings.CutPrefix(role, "os-"); ok {
-			channels = append(channels, c)
+		if name, ok := strings.CutPrefix(role, prefix); ok {
+			names = append(names, name)
 		}
 	}
-	slices.Sort(channels)
-	return channels
+	slices.Sort(names)
+	return names
 }
 
 // Role describes one role as it stands.

@@ -1,0 +1,233 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/twinkeel/twinkeel/agent/health"
+)
+
+// advanceApps takes steps of the transaction of applications until there is nothing to
+// do, or nothing to do yet. Outside of a transaction it sees to it that what the running
+// slot's deployment says runs.
+func (a *Agent) advanceApps(ctx context.Context) (AppTransaction, error) {
+	if a.o.Apps == nil {
+		return AppTransaction{Phase: AppIdle}, nil
+	}
+	for range 64 {
+		if err := ctx.Err(); err != nil {
+			return AppTransaction{}, err
+		}
+		m, err := a.machine(ctx)
+		if err != nil {
+			return AppTransaction{}, err
+		}
+		t, err := a.appJournal()
+		if err != nil {
+			return t, err
+		}
+		o, err := a.observeApps(ctx, m, &t)
+		if err != nil {
+			return t, err
+		}
+		step := NextApp(t.Phase, o)
+		switch step {
+		case AppRest:
+			return t, a.converge(ctx, m)
+		case AppWait:
+			return t, nil
+		}
+		a.log.Info("app step", "step", step, "phase", t.Phase, "txn", t.Seq, "apps", t.Apps)
+		if err := a.doApps(ctx, step, m, &t); err != nil {
+			return t, fmt.Errorf("%s: %w", step, err)
+		}
+	}
+	return AppTransaction{}, fmt.Errorf("transaction of applications does not come to rest")
+}
+
+// doApps carries out one step.
+func (a *Agent) doApps(ctx context.Context, s AppStep, m machine, t *AppTransaction) error {
+	switch s {
+	case AppStage:
+		return a.stageApps(ctx, m, t)
+	case AppMarkSwitching:
+		return a.markSwitching(ctx, m, t)
+	case AppStop:
+		return a.stopApps(ctx, m, t)
+	case AppClone:
+		return a.cloneApps(ctx, t)
+	case AppFlip:
+		return a.flipApps(t)
+	case AppMarkTrial:
+		t.Phase = AppTrial
+		return a.saveAppJournal(t)
+	case AppStart:
+		return a.startChanged(ctx, t)
+	case AppJudge:
+		return a.judgeApps(ctx, t)
+	case AppCommit:
+		return a.commitApps(m, t)
+	case AppMarkReverting:
+		return a.markAppReverting(t)
+	case AppFlipBack:
+		return a.flipAppsBack(t)
+	case AppFinishRevert:
+		return a.finishAppRevert(t)
+	case AppAbandon:
+		return a.finishApps(t, HistoryEntry{Result: "abandoned", Text: "no longer wanted, or not possible any more"})
+	}
+	return fmt.Errorf("unknown step %q", s)
+}
+
+// observeApps looks at what is so.
+func (a *Agent) observeApps(ctx context.Context, m machine, t *AppTransaction) (AppObservation, error) {
+	o := AppObservation{Verdict: a.appVerdict}
+	if t.Phase == AppIdle {
+		return o, nil
+	}
+	p, err := a.st.pointer(t.Slot)
+	if err != nil {
+		return o, err
+	}
+	o.Flipped = p.Current == t.To
+	if m.boot.Slot != t.Slot {
+		// The machine fell back to the other slot in the middle of it. Nothing of this
+		// transaction runs; its pointer goes back, and that is all.
+		o.Permit, o.Verdict, o.Quiet = PermitNo, VerdictUnhealthy, true
+		if t.Verdict == nil {
+			a.appReason = &Reason{CodeTrialLost, fmt.Sprintf("slot %s runs, the applications were tried in slot %s", m.boot.Slot, t.Slot)}
+		}
+		return o, nil
+	}
+	to, err := a.st.deployment(t.To)
+	if err != nil || to == nil {
+		a.log.Warn("the deployment of the applications' transaction cannot be read", "deployment", t.To, "err", err)
+		o.Permit, o.Verdict, o.Quiet = PermitNo, VerdictUnhealthy, true
+		return o, nil
+	}
+	if t.Phase == AppStaging {
+		o.Permit = a.permitApps(t, to)
+		o.Staged = a.staged(t, to)
+		return o, nil
+	}
+	return o, a.observeRunning(ctx, t, to, &o)
+}
+
+// observeRunning fills in what the runner and the data say.
+func (a *Agent) observeRunning(ctx context.Context, t *AppTransaction, to *Deployment, o *AppObservation) error {
+	says := to
+	if !o.Flipped {
+		from, err := a.st.deployment(t.From)
+		if err != nil {
+			return err
+		}
+		says = from
+	}
+	o.Quiet, o.Running, o.Cloned = true, true, true
+	for _, name := range t.Apps {
+		s, err := a.o.Apps.Prober.Status(ctx, name)
+		if err != nil {
+			return fmt.Errorf("status of app %s: %w", name, err)
+		}
+		want, has := says.App(name)
+		right := has && s.App == want.App && s.Generation == want.Generation
+		if s.Running && (t.Phase == AppSwitching || !right) {
+			o.Quiet = false
+		}
+		if has && !(s.Running && right) {
+			o.Running = false
+		}
+		w, has := to.App(name)
+		if !has || t.Phase != AppSwitching {
+			continue
+		}
+		there, err := a.hasGeneration(name, w.Generation)
+		if err != nil {
+			return err
+		}
+		o.Cloned = o.Cloned && there
+	}
+	return nil
+}
+
+func (a *Agent) hasGeneration(app, name string) (bool, error) {
+	list, err := a.o.Apps.Data.Generations(app)
+	if err != nil {
+		return false, fmt.Errorf("data of app %s: %w", app, err)
+	}
+	return slices.ContainsFunc(list, func(g Generation) bool { return g.Name == name }), nil
+}
+
+// permitApps asks whether a transaction that only fetches may go on.
+func (a *Agent) permitApps(t *AppTransaction, to *Deployment) Permit {
+	if a.underWay() != Idle && a.underWay() != Staging {
+		return PermitWait
+	}
+	for _, name := range t.Apps {
+		w, has := to.App(name)
+		if !has {
+			continue
+		}
+		mf, err := a.appManifest(w.App)
+		if err != nil {
+			return PermitNo
+		}
+		if t.Force {
+			continue
+		}
+		reasons, err := a.judgeApp(mf, w.App)
+		if err != nil || len(reasons) > 0 {
+			return PermitNo
+		}
+	}
+	return PermitYes
+}
+
+// staged reports whether every image of the apps that change is sealed.
+func (a *Agent) staged(t *AppTransaction, to *Deployment) bool {
+	for _, name := range t.Apps {
+		if w, has := to.App(name); has && !a.sealed(w) {
+			return false
+		}
+	}
+	return true
+}
+
+// sealed reports whether the image of an app is there. What it holds is checked when it
+// is started.
+func (a *Agent) sealed(w DeployedApp) bool {
+	dev, err := a.o.Apps.Images.OpenRead(w.Image.Root)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			a.log.Warn("image of app cannot be opened", "app", w.Name, "err", err)
+		}
+		return false
+	}
+	_ = dev.Close() // it was only looked for
+	return true
+}
+
+// condemn gives the transaction's verdict without waiting for health.
+func (a *Agent) condemn(code, text string) {
+	a.appVerdict, a.appReason = VerdictUnhealthy, &Reason{code, text}
+}
+
+// forgetVerdict begins anew.
+func (a *Agent) forgetVerdict() {
+	a.appVerdict, a.appReason, a.appEvidence = VerdictPending, nil, nil
+}
+
+// appResults is the health of applications as one round of probes.
+func (a *Agent) appResults(ctx context.Context, d *Deployment) []health.Result {
+	if a.o.Apps == nil || d == nil {
+		return nil
+	}
+	var results []health.Result
+	for _, w := range d.Workloads {
+		results = append(results, health.Result{Probe: "app:" + w.Name, Err: a.appHealth(ctx, w)})
+	}
+	return results
+}

@@ -1,0 +1,300 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// DeployedApp is one application of a deployment: which version, on which generation of
+// its data.
+type DeployedApp struct {
+	Publisher  string          `json:"publisher"`
+	Name       string          `json:"name"`
+	Version    release.Version `json:"version"`
+	App        release.Digest  `json:"app"` // release.AppManifest.Digest
+	Attempt    uint64          `json:"attempt"`
+	Image      DeployedImage   `json:"image"`
+	Generation string          `json:"generation"`
+	// Base is the generation that Generation is cloned from before the app starts; "": it
+	// begins empty. Once the deployment is committed, Base no longer counts.
+	Base string `json:"base,omitempty"`
+	// Bundled says that a release of the OS brought it.
+	Bundled bool `json:"bundled,omitempty"`
+}
+
+// App returns the deployment's application called name.
+func (d *Deployment) App(name string) (DeployedApp, bool) {
+	if d != nil {
+		for _, w := range d.Workloads {
+			if w.Name == name {
+				return w, true
+			}
+		}
+	}
+	return DeployedApp{}, false
+}
+
+// AppPhase is where a transaction of applications stands.
+type AppPhase string
+
+// The phases, in their order: idle → staging → switching → trial → idle, and on the way
+// back switching or trial → reverting → idle.
+const (
+	AppIdle      AppPhase = "idle"
+	AppStaging   AppPhase = "staging"   // images are fetched; nothing that runs is touched
+	AppSwitching AppPhase = "switching" // what runs is stopped, its data cloned, the pointer turned
+	AppTrial     AppPhase = "trial"     // the new set runs and is judged
+	AppReverting AppPhase = "reverting" // the old set is brought back
+)
+
+// AppTransaction is the journal of applications. While it is not idle, no trial of the OS
+// is armed; while one is armed, it stays idle.
+type AppTransaction struct {
+	Seq   uint64          `json:"seq"`
+	Phase AppPhase        `json:"phase"`
+	Kind  string          `json:"kind,omitempty"` // install, update, rollback, restore, remove
+	Slot  partitions.Slot `json:"slot"`           // whose pointer is turned
+	From  uint64          `json:"from,omitempty"` // deployment numbers
+	To    uint64          `json:"to,omitempty"`
+	// Before is what the pointer called previous when the transaction began.
+	Before   uint64    `json:"before,omitempty"`
+	Apps     []string  `json:"apps,omitempty"` // that change
+	Verdict  *Reason   `json:"verdict,omitempty"`
+	Evidence []string  `json:"evidence,omitempty"`
+	Force    bool      `json:"force,omitempty"`
+	Reason   string    `json:"reason,omitempty"` // the operator's
+	Started  time.Time `json:"started,omitzero"`
+	Bytes    int64     `json:"bytes,omitempty"`
+}
+
+// The records of the directory "apps" in the state directory. Manifests are
+// manifest-DIGEST.json.
+const (
+	dirApps    = "apps"
+	fileApps   = "choices.json"
+	fileLive   = "live.json"
+	fileParked = "parked.json"
+)
+
+// appChoice is what an operator decided about one application.
+type appChoice struct {
+	Hold    *Hold           `json:"hold,omitempty"`
+	Pin     release.Version `json:"pin,omitzero"`
+	Stopped bool            `json:"stopped,omitempty"`
+	Grants  []string        `json:"grants,omitempty"` // permissions, as name or name=value
+}
+
+type appChoices struct {
+	Apps map[string]appChoice `json:"apps"`
+}
+
+// liveApp is the newest committed data of an application, whatever slot runs.
+type liveApp struct {
+	Generation string `json:"generation"`
+	DataFormat int    `json:"dataFormat"`
+}
+
+type liveRecord struct {
+	Apps map[string]liveApp `json:"apps"`
+}
+
+// parked says why a generation is not live; for people.
+type parked struct {
+	App        string          `json:"app"`
+	Generation string          `json:"generation"`
+	Version    release.Version `json:"version"`
+	Text       string          `json:"text"`
+	Time       time.Time       `json:"time"`
+}
+
+type parkedRecord struct {
+	Entries []parked `json:"entries"`
+}
+
+// manifestRecord keeps a signed manifest as it was verified.
+type manifestRecord struct {
+	Raw []byte `json:"raw"`
+}
+
+// appState is the store below the state directory, made when it is first needed.
+func (a *Agent) appState() (*store, error) {
+	if a.appStore == nil {
+		if a.st.dir == nil {
+			return nil, a.st.missing()
+		}
+		dir, err := a.st.dir.Sub(dirApps)
+		if err != nil {
+			return nil, &Refusal{Reason{CodeState, err.Error()}, err}
+		}
+		a.appStore = &store{dir: dir, reads: a.st.reads}
+	}
+	a.appStore.writes = a.st.writes
+	return a.appStore, nil
+}
+
+// loadApps reads a record of applications, or leaves v as it is where there is none.
+func (a *Agent) loadApps(name string, v any) error {
+	s, err := a.appState()
+	if err != nil {
+		return err
+	}
+	return s.loadOr(name, v)
+}
+
+func (a *Agent) saveApps(name string, v any) error {
+	s, err := a.appState()
+	if err != nil {
+		return err
+	}
+	return s.save(name, v)
+}
+
+// appJournal returns the transaction of applications that counts now. Where the journal
+// is damaged, the pointer is whole and says what runs: there is nothing under way, and
+// what was begun is begun anew.
+func (a *Agent) appJournal() (AppTransaction, error) {
+	t := AppTransaction{Phase: AppIdle}
+	if a.o.Apps == nil {
+		return t, nil
+	}
+	err := a.loadApps(fileJournal, &t)
+	if errors.Is(err, errDamaged) {
+		a.log.Warn("journal of applications is damaged; the slot's pointer counts", "err", err)
+		// Its number is lost with it. Names of generations must not come back.
+		return AppTransaction{Phase: AppIdle, Seq: uint64(a.now().Unix())}, nil
+	}
+	return t, err
+}
+
+func (a *Agent) saveAppJournal(t *AppTransaction) error { return a.saveApps(fileJournal, t) }
+
+func appManifestFile(d release.Digest) string { return "manifest-" + d.String() + ".json" }
+
+// appManifest returns the manifest of an application that is deployed or being staged.
+func (a *Agent) appManifest(app release.Digest) (*release.AppManifest, error) {
+	var r manifestRecord
+	s, err := a.appState()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.load(appManifestFile(app), &r); err != nil {
+		return nil, err
+	}
+	m, err := release.DecodeAppManifest(r.Raw)
+	if err != nil {
+		return nil, err
+	}
+	if got, err := m.Digest(); err != nil || got != app {
+		return nil, fmt.Errorf("manifest of app %s: %w: digest: got %s, want %s", m.Name, errDamaged, got.Short(), app.Short())
+	}
+	return m, nil
+}
+
+// choices reads what operators decided. It is never guessed: a damaged record holds all.
+func (a *Agent) choices() (appChoices, error) {
+	c := appChoices{Apps: map[string]appChoice{}}
+	err := a.loadApps(fileApps, &c)
+	if c.Apps == nil {
+		c.Apps = map[string]appChoice{}
+	}
+	return c, err
+}
+
+// live returns the newest committed data of each app. A damaged record is rebuilt from
+// the deployment of the slot that stands.
+func (a *Agent) live(m machine) (map[string]liveApp, error) {
+	r := liveRecord{Apps: map[string]liveApp{}}
+	err := a.loadApps(fileLive, &r)
+	if err == nil && r.Apps != nil {
+		return r.Apps, nil
+	}
+	if err != nil && !errors.Is(err, errDamaged) {
+		return nil, err
+	}
+	r = liveRecord{Apps: map[string]liveApp{}}
+	slot := m.boot.Slot
+	if next, ok := m.record.Next(); ok && m.record.Slots[next].Successful {
+		slot = next
+	}
+	p, err := a.st.pointer(slot)
+	if err != nil {
+		return nil, err
+	}
+	d, err := a.st.deployment(p.Current)
+	if err != nil || d == nil {
+		return r.Apps, err
+	}
+	for _, w := range d.Workloads {
+		r.Apps[w.Name] = liveApp{w.Generation, a.dataFormat(w)}
+	}
+	return r.Apps, a.saveApps(fileLive, &r)
+}
+
+func (a *Agent) dataFormat(w DeployedApp) int {
+	mf, err := a.appManifest(w.App)
+	if err != nil {
+		return 0
+	}
+	return mf.Update.DataFormat
+}
+
+// commitLive makes the data of a deployment the newest committed one.
+func (a *Agent) commitLive(m machine, d *Deployment) error {
+	if a.o.Apps == nil || d == nil {
+		return nil
+	}
+	old, err := a.live(m)
+	if err != nil {
+		return err
+	}
+	next := map[string]liveApp{}
+	for _, w := range d.Workloads {
+		next[w.Name] = liveApp{w.Generation, a.dataFormat(w)}
+	}
+	same := len(old) == len(next)
+	for n, l := range next {
+		same = same && old[n] == l
+	}
+	if same {
+		return nil
+	}
+	return a.saveApps(fileLive, &liveRecord{next})
+}
+
+// noteParked writes down why generations leave.
+func (a *Agent) noteParked(list []DeployedApp, text string) error {
+	if len(list) == 0 {
+		return nil
+	}
+	var r parkedRecord
+	if err := a.loadApps(fileParked, &r); err != nil && !errors.Is(err, errDamaged) {
+		return err
+	}
+	for _, w := range list {
+		known := slices.ContainsFunc(r.Entries, func(p parked) bool { return p.App == w.Name && p.Generation == w.Generation })
+		if !known {
+			r.Entries = append(r.Entries, parked{w.Name, w.Generation, w.Version, text, a.now()})
+		}
+	}
+	if n := len(r.Entries); n > maxHistory {
+		r.Entries = r.Entries[n-maxHistory:]
+	}
+	return a.saveApps(fileParked, &r)
+}
+
+// granted reports whether a list of "name" and "name=value" has the permission.
+func granted(list []string, p release.AppPermission) bool {
+	for _, g := range list {
+		name, value, exact := strings.Cut(g, "=")
+		if name == p.Name && (!exact || value == p.Value) {
+			return true
+		}
+	}
+	return false
+}

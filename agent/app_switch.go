@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/workloads"
+)
+
+// markSwitching checks what can be known beforehand: whether the data can be cloned. From
+// here on what runs is touched.
+func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction) error {
+	if phase := a.underWay(); phase != Idle && phase != Staging {
+		return &Refusal{Reason{CodeBusy, osTrialText}, nil}
+	}
+	to, err := a.st.deployment(t.To)
+	if err != nil {
+		return err
+	}
+	for _, name := range t.Apps {
+		w, has := to.App(name)
+		if !has || w.Base == "" {
+			continue
+		}
+		if err := a.o.Apps.Data.CheckClone(ctx, name, w.Base); err != nil {
+			text := fmt.Sprintf("data of app %s: %v", name, err)
+			if ferr := a.finishApps(t, HistoryEntry{Result: "abandoned", Code: CodeNoRoom, Text: text}); ferr != nil {
+				return ferr
+			}
+			return &Refusal{Reason{CodeNoRoom, text}, err}
+		}
+	}
+	t.Phase = AppSwitching
+	a.forgetVerdict()
+	return a.saveAppJournal(t)
+}
+
+// osTrialText is the text of the refusal `busy` while a trial of the OS is on its way.
+const osTrialText = "os-trial: a trial of the OS is staged or armed; its applications were chosen with it"
+
+// stopApps ends what runs of the apps that change and is not what the pointer says, the
+// dependants first.
+func (a *Agent) stopApps(ctx context.Context, m machine, t *AppTransaction) error {
+	d, err := a.running(m)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Backward(a.inOrder(d, t.Apps)) {
+		s, err := a.o.Apps.Prober.Status(ctx, name)
+		if err != nil {
+			return err
+		}
+		w, has := d.App(name)
+		if t.Phase != AppSwitching && has && s.App == w.App && s.Generation == w.Generation {
+			continue
+		}
+		a.progress(Event{Step: "switch", Text: "stopping app " + name})
+		if err := a.o.Apps.Runner.Stop(ctx, name); err != nil {
+			return fmt.Errorf("stop app %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// cloneApps makes the new set's generations. One that cannot be made ends the
+// transaction; the old set is started again.
+func (a *Agent) cloneApps(ctx context.Context, t *AppTransaction) error {
+	to, err := a.st.deployment(t.To)
+	if err != nil {
+		return err
+	}
+	for _, name := range t.Apps {
+		w, has := to.App(name)
+		if !has {
+			continue
+		}
+		a.progress(Event{Step: "switch", Text: "data of app " + name})
+		if err := a.o.Apps.Data.Clone(ctx, name, w.Base, w.Generation); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			a.condemn(CodeNoRoom, fmt.Sprintf("data of app %s: %v", name, err))
+			return nil
+		}
+	}
+	return nil
+}
+
+// flipApps makes the pointer say the new set: the one write by which it is chosen.
+func (a *Agent) flipApps(t *AppTransaction) error {
+	p, err := a.st.pointer(t.Slot)
+	if err != nil {
+		return err
+	}
+	a.forgetVerdict()
+	p.Current, p.Previous, p.Committed, p.ReadsFormat = t.To, t.From, true, a.st.reads
+	return a.st.save(pointerFile(t.Slot), &p)
+}
+
+// startChanged starts the new set. What cannot be started condemns it.
+func (a *Agent) startChanged(ctx context.Context, t *AppTransaction) error {
+	to, err := a.st.deployment(t.To)
+	if err != nil {
+		return err
+	}
+	for _, name := range a.inOrder(to, t.Apps) {
+		w, has := to.App(name)
+		if !has {
+			continue
+		}
+		if err := a.startApp(ctx, w); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			a.condemn(CodeUnhealthy, err.Error())
+			return nil
+		}
+	}
+	return nil
+}
+
+// startApp verifies an app's image and starts it, if it does not run already.
+func (a *Agent) startApp(ctx context.Context, w DeployedApp) error {
+	s, err := a.o.Apps.Prober.Status(ctx, w.Name)
+	if err != nil {
+		return fmt.Errorf("status of app %s: %w", w.Name, err)
+	}
+	if s.Running && s.App == w.App && s.Generation == w.Generation {
+		return nil
+	}
+	if s.Running {
+		if err := a.o.Apps.Runner.Stop(ctx, w.Name); err != nil {
+			return fmt.Errorf("stop app %s: %w", w.Name, err)
+		}
+	}
+	mf, err := a.appManifest(w.App)
+	if err != nil {
+		return err
+	}
+	if err := a.verifyApp(ctx, w); err != nil {
+		return err
+	}
+	data, err := a.o.Apps.Data.Volumes(w.Name, w.Generation, mf)
+	if err != nil {
+		return fmt.Errorf("data of app %s: %w", w.Name, err)
+	}
+	a.progress(Event{Step: "switch", Text: fmt.Sprintf("starting app %s %s", w.Name, w.Version)})
+	err = a.o.Apps.Runner.Start(ctx, workloads.Unit{
+		Manifest: mf, Image: a.o.Apps.Images.Path(w.Image.Root), Data: data, Generation: w.Generation, Grants: mf.Permissions,
+	})
+	if errors.Is(err, workloads.ErrMissing) {
+		return &Refusal{Reason{CodeIncompatible, fmt.Sprintf("app %s %s: %v", w.Name, w.Version, err)}, err}
+	}
+	if err != nil {
+		return fmt.Errorf("start app %s %s: %w", w.Name, w.Version, err)
+	}
+	return nil
+}
+
+// inOrder sorts names as they start: class system first, then each after those that its
+// manifest names; a circle is broken at the name that comes first.
+func (a *Agent) inOrder(d *Deployment, names []string) []string {
+	after, system := map[string][]string{}, map[string]bool{}
+	for _, n := range names {
+		w, has := d.App(n)
+		if !has {
+			continue
+		}
+		if mf, err := a.appManifest(w.App); err == nil {
+			after[n], system[n] = mf.After, mf.Class == "system"
+		}
+	}
+	left := slices.Clone(names)
+	slices.SortFunc(left, func(x, y string) int {
+		if system[x] != system[y] {
+			if system[x] {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(x, y)
+	})
+	var order []string
+	for len(left) > 0 {
+		ready := slices.IndexFunc(left, func(n string) bool {
+			return !slices.ContainsFunc(after[n], func(b string) bool { return slices.Contains(left, b) })
+		})
+		ready = max(ready, 0)
+		order = append(order, left[ready])
+		left = slices.Delete(left, ready, ready+1)
+	}
+	return order
+}
+
+// wants is what a manifest asks for and this host does not grant.
+func (a *Agent) wants(mf *release.AppManifest, choice appChoice) (missing []release.AppPermission, denied []release.AppPermission) {
+	w, _ := a.wish(mf.Name)
+	allow := slices.Concat(a.o.Apps.Allow, w.Allow, choice.Grants)
+	deny := slices.Concat(a.o.Apps.Deny, w.Deny)
+	for _, p := range mf.Permissions {
+		switch {
+		case granted(deny, p):
+			denied = append(denied, p)
+		case !granted(allow, p):
+			missing = append(missing, p)
+		}
+	}
+	return missing, denied
+}
+
+func (a *Agent) wish(name string) (AppWish, bool) {
+	for _, w := range a.o.Apps.Wanted {
+		if w.Name == name {
+			return w, true
+		}
+	}
+	return AppWish{}, false
+}

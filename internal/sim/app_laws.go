@@ -1,0 +1,58 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/workloads"
+)
+
+// allOrNothing is law 7 for a unit that is about to be started.
+func (m *Machine) allOrNothing(u workloads.Unit) {
+	var p agent.Pointer
+	var d agent.Deployment
+	Record(m.State.stable["slot-"+m.boot.Slot.String()+".json"], &p)
+	if !Record(m.State.stable[fmt.Sprintf("deployment-%d.json", p.Current)], &d) {
+		Record(m.State.stable[fmt.Sprintf("deployment-%d.copy.json", p.Current)], &d)
+	}
+	digest, _ := u.Manifest.Digest() // Start has worked it out before
+	if w, has := d.App(u.Name()); !has || w.App != digest || w.Generation != u.Generation {
+		m.broke(7, "app %s %s is started on %s; the pointer of slot %s says %+v", u.Name(), u.Manifest.Version, u.Generation, m.boot.Slot, d.Workloads)
+	}
+}
+
+// applicationDataIsKept is law 6 for what a process has left behind.
+func (m *Machine) applicationDataIsKept() {
+	if m.Apps == nil {
+		return
+	}
+	p := m.Apps
+	now := map[string]string{}
+	for app, list := range p.data {
+		for name, v := range list {
+			now[app+"/"+name] = string(v.content)
+		}
+	}
+	for name, was := range p.kept {
+		app, _, _ := strings.Cut(name, "/")
+		is, there := now[name]
+		switch {
+		case there && !strings.HasPrefix(is, was):
+			m.broke(6, "data %s held %q and holds %q", name, was, is)
+		case !there && !livesOn(app+"/", was, now):
+			m.broke(6, "data %s is gone, and with it %q", name, was)
+		}
+	}
+	p.kept = now
+}
+
+// livesOn reports whether a generation of an application begins with what another held.
+func livesOn(app, was string, now map[string]string) bool {
+	for name, is := range now {
+		if strings.HasPrefix(name, app) && strings.HasPrefix(is, was) {
+			return true
+		}
+	}
+	return false
+}
