@@ -114,7 +114,15 @@ func TestATrialWhoseRecordCannotBeWrittenEndsByAReboot(t *testing.T) {
 	w = newWatch(t, onTrial, true, func(*watch, int) {})
 	w.Loader = nil
 	if err := w.Run(t.Context()); !errors.Is(err, ErrLeave) {
-		t.Fatalf("without a record: got %v", err)
+		t.Fatalf("with a record that cannot be read: got %v", err)
+	}
+}
+
+func TestWithoutAPlaceForTheRecordThereIsNoDeadMan(t *testing.T) {
+	w := newWatch(t, onTrial, true, func(*watch, int) {})
+	w.Loader, w.Order.Record = nil, None
+	if err := w.Run(t.Context()); !errors.Is(err, context.Canceled) || w.dog.released != 1 || len(w.said) != 1 {
+		t.Fatalf("a trial that may be committed was ended: %v, said %q", err, w.said)
 	}
 }
 

@@ -149,32 +149,29 @@ func (s *Stage) openData() {
 		return
 	}
 	dev, err := partition(s.order.Data)
-	if err == nil {
-		err = mountAny(dev, dataDir, unix.MS_NOATIME|unix.MS_NOSUID|unix.MS_NODEV, nil)
-		if err == nil {
-			// A file system that found an error earlier lets itself be mounted.
-			probe := filepath.Join(dataDir, layersDir)
-			if s.written = mkdirs(probe) == nil && unix.Access(probe, unix.W_OK) == nil; s.written {
-				s.data = dataDir
-				return
-			}
-		}
-		var rerr error
-		if s.data != dataDir && err != nil {
-			rerr = mountAny(dev, dataDir, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, map[string]string{"ext4": "noload", "xfs": "norecovery"})
-		}
-		if rerr == nil {
-			s.data = dataDir
-			s.Say("data partition: can only be read (%v)", err)
+	if err != nil {
+		s.Say("data partition: %v", err)
+		return
+	}
+	err = mountAny(dev, dataDir, unix.MS_NOATIME|unix.MS_NOSUID|unix.MS_NODEV, nil)
+	if err != nil {
+		rerr := mountAny(dev, dataDir, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, map[string]string{"ext4": "noload", "xfs": "norecovery"})
+		if rerr != nil {
+			s.Say("data partition: %v", errors.Join(err, rerr))
 			return
 		}
-		err = rerr
+	} else {
+		// A file system that found an error earlier lets itself be mounted.
+		err = mkdirs(filepath.Join(dataDir, layersDir))
 	}
-	s.Say("data partition: %v", err)
+	s.data, s.written = dataDir, err == nil
+	if err != nil {
+		s.Say("data partition: can only be read: %v", err)
+	}
 }
 
 // openRoot makes the verity device and mounts it. If the boots before this one never came
-// through, it first reads all of it: what loops because of a damaged block ends here.
+// through, it reads all of it: what loops because of a damaged block ends here.
 func (s *Stage) openRoot(device string) error {
 	var st unix.Stat_t
 	if err := unix.Stat(device, &st); err != nil {
@@ -193,19 +190,22 @@ func (s *Stage) openRoot(device string) error {
 	if err != nil {
 		return err
 	}
-	if s.written && !s.order.Trial {
-		n, err := countBoot(s.unsettled())
-		if err != nil {
-			s.Say("count of boots: %v", err)
-		}
-		if n > maxUnsettled {
-			s.Say("the last %d boots of this slot ended early: reading its root", n-1)
-			if err := readAll(path); err != nil {
-				return fmt.Errorf("root: %w", err)
-			}
-		}
-	}
 	if err = mountAny(path, sysroot, unix.MS_RDONLY|unix.MS_NODEV, map[string]string{"ext4": "noload"}); err != nil {
+		return fmt.Errorf("root: %w", err)
+	}
+	// The guard ends the count, for which it needs the data partition within the root.
+	if !s.written || s.order.Trial || len(existing(filepath.Join(sysroot, "data"))) == 0 {
+		return nil
+	}
+	n, err := countBoot(unsettledFile(s.data, s.order))
+	if err != nil {
+		s.Say("count of boots: %v", err)
+	}
+	if n <= maxUnsettled {
+		return nil
+	}
+	s.Say("the last %d boots of this slot ended early: reading its root", n-1)
+	if err := readAll(path); err != nil {
 		return fmt.Errorf("root: %w", err)
 	}
 	return nil
@@ -215,9 +215,7 @@ func (s *Stage) openRoot(device string) error {
 // the slot is read whole.
 const maxUnsettled = 2
 
-// unsettled is the file that counts them.
-func (s *Stage) unsettled() string { return unsettledFile(s.data, s.order) }
-
+// unsettledFile is the file that counts them.
 func unsettledFile(data string, o Order) string {
 	return filepath.Join(data, layersDir, "unsettled-"+o.id())
 }

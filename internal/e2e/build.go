@@ -107,7 +107,7 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 		"etc/passwd": []byte("root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
 		"etc/group":  []byte("root:x:0:\nnogroup:x:65534:\n"),
 	}
-	if s.version == "2.8" {
+	if s.version == "2.0" {
 		// What no delta makes small.
 		ballast := make([]byte, 2*mib)
 		if _, err := rand.NewChaCha8([32]byte{}).Read(ballast); err != nil {

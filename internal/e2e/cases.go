@@ -14,21 +14,21 @@ import (
 func scenarios() []scenario {
 	return []scenario{
 		{name: "update by delta, commit, manual rollback", sample: true, releases: []string{"2.0"}, tell: updates},
-		{name: "unhealthy, then a second bad release, then a good one", sample: true, releases: []string{"2.0", "2.1", "2.2"}, tell: badThenGood},
+		{name: "unhealthy, then a second bad release, then a good one", sample: true, releases: []string{"2.0", "2.1", "2.2"}, tell: badThenGood("2.1")},
 		{name: "no kernel in the slot", sample: true, releases: []string{"2.5"}, tell: fallsBack("2.5")},
 		{name: "init hangs", releases: []string{"2.3"}, tell: fallsBack("2.3")},
 		{name: "agent missing", sample: true, releases: []string{"2.4"}, tell: fallsBack("2.4")},
 		{name: "agent's configuration cannot be read", releases: []string{"2.6"}, tell: fallsBack("2.6")},
 		{name: "everything stopped, guard included", releases: []string{"2.7"}, tell: fallsBack("2.7")},
-		{name: "server gone in the middle", sample: true, releases: []string{"2.8"}, tell: serverGone},
+		{name: "server gone in the middle", sample: true, releases: []string{"2.0"}, tell: serverGone},
 		{name: "a byte of the trial's root flipped", sample: true, releases: []string{"2.0"}, tell: flipped},
 		{name: "a byte of the committed root flipped", releases: []string{"2.0"}, tell: flippedLater},
 		{name: "wrong root hash", sample: true, releases: []string{"2.0"}, tell: wrongHash},
 		{name: "data partition missing in the trial", sample: true, releases: []string{"2.0"}, tell: noDataInTrial},
 		{name: "data partition missing, committed", tell: noData},
 		{name: "data partition full", releases: []string{"2.0"}, tell: diskFull},
-		{name: "GRUB on UEFI: update, bad release, good one", releases: []string{"2.0", "2.1", "2.2"}, loader: grubUEFI, tell: badThenGood},
-		{name: "systemd-boot: update, bad release, good one", sample: true, releases: []string{"2.0", "2.1", "2.2"}, loader: systemdBoot, tell: badThenGood},
+		{name: "GRUB on UEFI: update, bad release, good one", releases: []string{"2.0", "2.1", "2.2"}, loader: grubUEFI, tell: badThenGood("2.1")},
+		{name: "systemd-boot: update, bad release, good one", sample: true, releases: []string{"2.0", "2.2"}, loader: systemdBoot, tell: badThenGood()},
 	}
 }
 
@@ -71,11 +71,10 @@ func updates(_ *engine, h *host, _ *rand.Rand) error {
 	if err := h.ends("b", "2.0", 4); err != nil {
 		return err
 	}
-	wall := time.Since(began)
+	h.note("from the reboot to committed and at rest: %.1f s, %.1f s of processor, of which 2 s of soaking", time.Since(began).Seconds(), (h.cpu + h.m.CPU() - cpu).Seconds())
 	if out, err := h.operator(0, "rollback", "--reason", "test"); err != nil || h.m != nil {
 		return fmt.Errorf("rollback: the machine did not go down: %s, %w", out, err)
 	}
-	h.note("from reboot to committed and idle: %.1f s, %.1f s of processor with the way back to the reboot", wall.Seconds(), (h.cpu - cpu).Seconds())
 	return h.ends("a", "1.0", 4)
 }
 
@@ -94,8 +93,13 @@ func fallsBack(version string) func(*engine, *host, *rand.Rand) error {
 	}
 }
 
-// badThenGood tells of one bad release after another, and of the good one in the end.
-func badThenGood(_ *engine, h *host, _ *rand.Rand) error {
+// badThenGood tells of an unhealthy release, of more that do not get through their trials,
+// and of the good one in the end.
+func badThenGood(more ...string) func(*engine, *host, *rand.Rand) error {
+	return func(_ *engine, h *host, _ *rand.Rand) error { return h.badThenGood(more) }
+}
+
+func (h *host) badThenGood(more []string) error {
 	if err := h.updated("2.2"); err != nil {
 		return err
 	}
@@ -107,11 +111,13 @@ func badThenGood(_ *engine, h *host, _ *rand.Rand) error {
 	if out, err := h.operator(4, "update", "2.2", "--now"); err != nil {
 		return fmt.Errorf("a denied release: %w: %s", err, out)
 	}
-	if err := h.update("2.1"); err != nil {
-		return err
-	}
-	if err := h.ends("a", "1.0", 8); err != nil {
-		return err
+	for _, version := range more {
+		if err := h.update(version); err != nil {
+			return err
+		}
+		if err := h.ends("a", "1.0", 8); err != nil {
+			return err
+		}
 	}
 	if err := h.update("2.0"); err != nil {
 		return err
@@ -126,17 +132,17 @@ func serverGone(_ *engine, h *host, _ *rand.Rand) error {
 		return err
 	}
 	h.relay.cutAfter(mib)
-	if code, out, err := h.run("/usr/bin/twinkeel", "update", "2.8", "--now"); err != nil || code == 0 {
+	if code, out, err := h.run("/usr/bin/twinkeel", "update", "2.0", "--now"); err != nil || code == 0 {
 		return fmt.Errorf("an update without a server: exit code %d, %s, %w", code, out, err)
 	}
 	if s, err := h.status(); err != nil || s.Running != "a" || s.Next != "a" {
 		return fmt.Errorf("without a server: %+v, %w", s, err)
 	}
 	h.relay.cutAfter(0)
-	if err := h.update("2.8"); err != nil {
+	if err := h.update("2.0"); err != nil {
 		return err
 	}
-	return h.ends("b", "2.8", 4)
+	return h.ends("b", "2.0", 4)
 }
 
 // flipped damages what will run, after it was read back and before it starts.

@@ -10,7 +10,7 @@ import (
 // systems are all releases, the factory's first.
 var systems = []system{
 	{"1.0", "good"}, {"2.0", "good"}, {"2.1", "panic"}, {"2.2", "unhealthy"}, {"2.3", "hang"},
-	{"2.4", "noagent"}, {"2.5", "nokernel"}, {"2.6", "badconfig"}, {"2.7", "stuck"}, {"2.8", "good"},
+	{"2.4", "noagent"}, {"2.5", "nokernel"}, {"2.6", "badconfig"}, {"2.7", "stuck"},
 }
 
 // prepare publishes the releases that are needed, by the loader that they are for, and

@@ -2,12 +2,14 @@ package vm
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -142,6 +144,27 @@ func (m *Machine) Ended(ctx context.Context) error {
 func (m *Machine) Say(line string) error {
 	_, err := io.WriteString(m.in, line+"\n")
 	return err
+}
+
+// CPU returns the processor time that the running machine has taken, to a hundredth of a
+// second; 0 if it has ended.
+func (m *Machine) CPU() time.Duration {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	// proc(5): user and system time are the 14th and 15th field; the second is a name in
+	// parentheses.
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	var ticks int64
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / 100
 }
 
 // Stop cuts the power and returns the processor time that the machine took.

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/twinkeel/twinkeel/internal/vm"
+)
+
+func TestACutLandsInThePhaseOfTheLastMark(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "console")
+	for console, want := range map[string]string{
+		"VM up slot=a release=1.0\nAG msg=started\n":                                                     "before the update",
+		"AG msg=step step=stage\nOUT stage: root by delta, 1 MB of 2 MB\n":                               "stage",
+		"AG msg=step step=stage\nOUT stage: reading root back, 1 MB of 2 MB\n":                           "read-back",
+		"OUT stage: reading root back\nAG msg=step step=\"mark armed\"\nAG msg=step step=reboot":         "arm",
+		"AG msg=step step=\"mark armed\"\nVM up slot=b release=2.0 trial=1\nAG msg=step step=judge\n":    "trial",
+		"VM up slot=b release=2.0 trial=1\nAG msg=step step=commit phase=armed\n":                        "commit",
+		"VM up slot=b release=2.2 trial=1\nAG msg=step step=\"mark reverting\"\nAG msg=step step=revert": "revert",
+	} {
+		if err := os.WriteFile(log, []byte(console), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := landedIn(log); got != want || err != nil {
+			t.Errorf("%q: got %s, %v, want %s", console, got, err, want)
+		}
+	}
+}
+
+func TestStatesOfTheWriteLogAreEveryPrefixIfThatManyAreAskedFor(t *testing.T) {
+	e := &engine{effects: []vm.Effect{
+		{At: bootEnvAt, Data: make([]byte, 512)}, {Flush: true}, {At: rootAt, Data: make([]byte, 4096)},
+		{At: bootAt, Data: make([]byte, 4096)}, {Flush: true}, {At: dataAt, Data: make([]byte, 512)},
+	}}
+	e.prefixes, e.torn = 100, 2
+	seen := map[int]int{}
+	for _, p := range e.points() {
+		if !p.chance {
+			seen[p.n]++
+		}
+	}
+	for n := 1; n <= len(e.effects); n++ {
+		if seen[n] != 1 {
+			t.Errorf("prefix of %d effects: got %d times", n, seen[n])
+		}
+	}
+	if got := len(e.points()); got != len(e.effects)+2 {
+		t.Errorf("got %d states", got)
+	}
+	e.prefixes, e.torn = 3, 0
+	for _, p := range e.points() {
+		if p.n == 3 || p.n == 4 {
+			t.Errorf("a sample of 3 holds prefix %d, which only changes a slot", p.n)
+		}
+	}
+}
+
+func TestARelayCutsAfterSoManyBytes(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Write(make([]byte, 1<<20)) // it may be cut
+			c.Close()
+		}
+	}()
+	r, err := newRelay(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	read := func() int64 {
+		c, err := net.Dial("tcp", r.l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		n, _ := io.Copy(io.Discard, c) // how it ends is not the question
+		return n
+	}
+	if n := read(); n != 1<<20 {
+		t.Errorf("open: got %d bytes", n)
+	}
+	r.cutAfter(100_000)
+	if n := read(); n >= 1<<20 {
+		t.Errorf("cut: got %d bytes", n)
+	}
+	if n := read(); n != 0 {
+		t.Errorf("after the cut: got %d bytes", n)
+	}
+	r.cutAfter(0)
+	if n := read(); n != 1<<20 {
+		t.Errorf("open again: got %d bytes", n)
+	}
+}
