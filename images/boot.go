@@ -50,9 +50,14 @@ func (b *build) kernel(ctx context.Context) (k kernel, err error) {
 	if k.image, err = unpack(ctx, k.image, "gzip"); err != nil {
 		return k, fmt.Errorf("kernel: %w", err)
 	}
-	if b.o.Initrd != "" {
+	_, first := b.tree.Lookup(FirstStage)
+	switch {
+	case b.o.Initrd != "":
 		k.initrd, err = readFile(b.o.Initrd)
-	} else {
+	case first:
+		b.r.FirstStage = true
+		k.initrd, err = b.firstStage(ctx, k.version)
+	default:
 		k.initrd, err = b.content("boot/initrd.img-" + k.version)
 	}
 	if err != nil {

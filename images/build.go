@@ -38,20 +38,23 @@ type Options struct {
 	Output string    // directory; made if it is not there
 	Time   time.Time // SOURCE_DATE_EPOCH: no file is newer
 	Loader string    // GRUB or SDBoot
-	// Initrd is used instead of the one in /boot; "": that one.
+	// Initrd is used instead of the first stage in the source, or else of the one in
+	// /boot; "": those.
 	Initrd  string
-	Cmdline string // of the kernel, for SDBoot; GRUB takes it from its script
-	Tidy    bool   // leave out what Rules refuse
+	Modules []string // that the first stage loads, beside the usual ones
+	Cmdline string   // of the kernel, for SDBoot; GRUB takes it from its script
+	Tidy    bool     // leave out what Rules refuse
 }
 
 // Result says what was built.
 type Result struct {
-	Kernel  string           `json:"kernel"`
-	Files   int              `json:"files"` // names in the root image
-	Clamped int              `json:"clamped"`
-	LeftOut int              `json:"leftOut"`
-	Images  map[string]Image `json:"images"`
-	Notes   []string         `json:"notes,omitempty"`
+	Kernel     string           `json:"kernel"`
+	FirstStage bool             `json:"firstStage"` // the initrd is twinkeel-init with modules
+	Files      int              `json:"files"`      // names in the root image
+	Clamped    int              `json:"clamped"`
+	LeftOut    int              `json:"leftOut"`
+	Images     map[string]Image `json:"images"`
+	Notes      []string         `json:"notes,omitempty"`
 }
 
 // Image is one of a Result.

@@ -282,6 +282,42 @@ func TestSourcesThatMakeNoSystemAreRefused(t *testing.T) {
 	}
 }
 
+func TestTheFirstStageGetsItsModulesInTheOrderOfTheirNeeds(t *testing.T) {
+	modules := "usr/lib/modules/6.1/"
+	list := append(system(),
+		node{name: FirstStage, content: "first stage", mode: 0o755},
+		node{name: modules + "modules.dep", mode: 0o644, content: "kernel/dm-verity.ko: kernel/dm-bufio.ko kernel/dm-mod.ko\nkernel/dm-bufio.ko: kernel/dm-mod.ko\n" +
+			"kernel/dm-mod.ko:\nkernel/erofs.ko.gz: kernel/libcrc32c.ko\nkernel/libcrc32c.ko:\nkernel/xfs.ko: kernel/libcrc32c.ko\nkernel/sound.ko:\n"},
+		node{name: modules + "modules.builtin", content: "kernel/overlay.ko\n", mode: 0o644},
+		node{name: modules + "kernel/erofs.ko.gz", content: gzipped("erofs"), mode: 0o644})
+	for _, name := range []string{"dm-verity", "dm-bufio", "dm-mod", "libcrc32c", "xfs", "sound"} {
+		list = append(list, node{name: modules + "kernel/" + name + ".ko", content: name, mode: 0o644})
+	}
+	r := build1(t, Options{Source: asTar(t, list), Modules: []string{"xfs"}})
+	b, err := os.ReadFile(r.Images["boot"].Path)
+	if err != nil || !r.FirstStage {
+		t.Fatal(r, err)
+	}
+	at := -1
+	for _, want := range []string{"init\x00", "first stage", "modules/000-dm_mod.ko", "modules/001-dm_bufio.ko", "modules/002-dm_verity.ko",
+		"modules/003-libcrc32c.ko", "modules/004-erofs.ko\x00\x00erofs", "modules/005-xfs.ko", cpioEnd} {
+		next := bytes.Index(b, []byte(want))
+		if next <= at {
+			t.Errorf("%q: got it at %d, want it behind %d", want, next, at)
+		}
+		at = next
+	}
+	if bytes.Contains(b, []byte("sound")) {
+		t.Error("a module that nobody asked for is there")
+	}
+	for name, want := range map[string]string{"zfs": "no module zfs"} {
+		_, err := Build(t.Context(), Options{Source: asTar(t, list), Modules: []string{name}, Output: t.TempDir(), Time: epoch, Loader: GRUB})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 func TestRulesSayWhatTheyMean(t *testing.T) {
 	for _, r := range Rules() {
 		if _, err := path.Match(r.Pattern, "x"); err != nil || r.Why == "" {

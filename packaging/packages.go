@@ -60,6 +60,7 @@ var packages = []pkg{
 		services: []string{"twinkeel-fetcher.socket", "twinkeel-adopt.service", "twinkeeld.service"},
 		contents: []content{
 			{from: "bin/twinkeeld", to: "/usr/bin/"},
+			{from: "bin/twinkeel-init", to: "/usr/lib/twinkeel/"},
 			{from: "man/twinkeeld.8.gz", to: "/usr/share/man/man8/"},
 			{from: "src/examples/systemd/*.service", to: "/usr/lib/systemd/system/"},
 			{from: "src/examples/systemd/*.socket", to: "/usr/lib/systemd/system/"},

@@ -32,9 +32,10 @@ func newImageBuildCommand(t *terminal) *cobra.Command {
 		Use:   "build SOURCE -o DIR",
 		Short: "Make root and boot images from a root file system",
 		Long: `Build makes DIR/root.erofs and DIR/boot.img from a root file system: a directory, or an
-uncompressed tar archive, which keeps owners without root. The kernel and its initrd, unpacked,
-move from /boot into the boot image: with --loader grub that is an archive that GRUB reads;
-with systemd-boot a unified kernel image.
+uncompressed tar archive, which keeps owners without root. The kernel moves from /boot into the
+boot image, with an initrd: twinkeel-init and the modules it needs, if the agent's package is
+installed in SOURCE; else the one in /boot, unpacked, or --initrd. With --loader grub the boot
+image is an archive that GRUB reads; with systemd-boot a unified kernel image.
 
 The same source gives the same bytes. Times after SOURCE_DATE_EPOCH, or --time, become that
 time. What differs from build to build (logs, caches) or belongs to one machine (machine-id,
@@ -57,7 +58,11 @@ host keys, random seeds) is refused with the reason; --tidy leaves it out.
 				return err
 			}
 			return t.answer(r, func() {
-				t.say("kernel %s; %d files, %d of them with the time of the image; %d left out", r.Kernel, r.Files, r.Clamped, r.LeftOut)
+				first := "its initrd"
+				if r.FirstStage {
+					first = "twinkeel-init"
+				}
+				t.say("kernel %s with %s; %d files, %d of them with the time of the image; %d left out", r.Kernel, first, r.Files, r.Clamped, r.LeftOut)
 				for _, name := range []string{"root", "boot"} {
 					t.say("  %s: %s, sha256 %s", r.Images[name].Path, size(r.Images[name].Size), r.Images[name].SHA256)
 				}
@@ -69,7 +74,8 @@ host keys, random seeds) is refused with the reason; --tidy leaves it out.
 	f.StringVarP(&in.Output, "output", "o", "", "`DIR` for the images")
 	f.StringVar(&when, "time", "", "newest `TIME` of a file, RFC 3339; default: SOURCE_DATE_EPOCH")
 	f.StringVar(&in.Loader, "loader", images.GRUB, "grub or systemd-boot")
-	f.StringVar(&in.Initrd, "initrd", "", "`FILE` to take instead of the initrd in /boot")
+	f.StringVar(&in.Initrd, "initrd", "", "`FILE` to take as the initrd")
+	f.StringArrayVar(&in.Modules, "module", nil, "module that twinkeel-init is to load, beside the usual ones: `NAME`, such as xfs (repeatable)")
 	f.StringVar(&in.Cmdline, "cmdline", "root=/dev/mapper/twinkeel-root ro twinkeel.record=PARTLABEL=esp console=tty0 console=ttyS0", "kernel's command line, with systemd-boot")
 	f.BoolVar(&in.Tidy, "tidy", false, "leave out what would be refused")
 	require(cmd, "output")

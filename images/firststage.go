@@ -1,0 +1,149 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/twinkeel/twinkeel/internal/erofs/mkfs"
+)
+
+// FirstStage is where the package of the agent puts the first stage. A source that has it
+// is started by it; any other by the initrd in its /boot.
+const FirstStage = "usr/lib/twinkeel/twinkeel-init"
+
+// The modules that the first stage gets, each with those that it needs, in the order in
+// which it loads them; what the kernel has built in or does not have is passed over.
+var (
+	required = []string{"dm-verity", "erofs", "overlay"}
+	usual    = []string{
+		"virtio_pci", "virtio_blk", "virtio_scsi", "nvme", "ahci", "ata_piix", "sd_mod", "mmc_block", "usb_storage",
+		"xen-blkfront", "hv_storvsc", "ext4", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1", "efivarfs",
+		"i6300esb", "iTCO_wdt", "softdog",
+	}
+)
+
+// firstStage makes the initrd of twinkeel-init and the kernel's modules.
+func (b *build) firstStage(ctx context.Context, version string) ([]byte, error) {
+	m, err := b.modules(version)
+	if err != nil {
+		return nil, err
+	}
+	list, err := m.order(append(slices.Concat(required, b.o.Modules), usual...), len(required)+len(b.o.Modules))
+	if err != nil {
+		return nil, err
+	}
+	var a archive
+	for _, dir := range []string{"dev", "mnt", "modules", "proc", "run", "sys", "sysroot"} {
+		a.add(dir, mkfs.Directory|0o755, nil)
+	}
+	program, err := b.content(FirstStage)
+	if err != nil {
+		return nil, err
+	}
+	a.add("init", mkfs.Regular|0o755, program)
+	for i, name := range list {
+		content, err := b.content(m.dir + "/" + name)
+		if err != nil {
+			return nil, err
+		}
+		if content, err = unpack(ctx, content); err != nil {
+			return nil, fmt.Errorf("module %s: %w", name, err)
+		}
+		a.add(fmt.Sprintf("modules/%03d-%s.ko", i, moduleName(name)), mkfs.Regular|0o644, content)
+	}
+	a.add(cpioEnd, 0, nil)
+	// Where it moves the data partition and the boot record to.
+	for _, dir := range []string{"data", "boot"} {
+		if _, ok := b.tree.Lookup(dir); !ok {
+			if err := b.tree.Add(dir, mkfs.Node{Mode: mkfs.Directory | 0o755}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return a.Bytes(), nil
+}
+
+// moduleTree is what depmod wrote of a kernel's modules.
+type moduleTree struct {
+	dir     string              // in the source
+	files   map[string]string   // by name, relative to dir
+	needs   map[string][]string // by file: files, those to load first last
+	builtin map[string]bool     // by name
+}
+
+// moduleName is the name of the module in a file, in which - and _ are one.
+func moduleName(file string) string {
+	name, _, _ := strings.Cut(path.Base(file), ".ko")
+	return strings.ReplaceAll(name, "-", "_")
+}
+
+func (b *build) modules(version string) (m moduleTree, err error) {
+	m = moduleTree{dir: "usr/lib/modules/" + version, files: map[string]string{}, needs: map[string][]string{}, builtin: map[string]bool{}}
+	if _, ok := b.tree.Lookup(m.dir); !ok {
+		m.dir = "lib/modules/" + version
+	}
+	dep, err := b.content(m.dir + "/modules.dep")
+	if err != nil {
+		return m, fmt.Errorf("%w: run depmod", err)
+	}
+	for line := range strings.Lines(string(dep)) {
+		file, needs, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if !ok {
+			return m, fmt.Errorf("modules.dep: got %.80q, want FILE: FILE…", line)
+		}
+		m.files[moduleName(file)], m.needs[file] = file, strings.Fields(needs)
+	}
+	builtin, err := b.content(m.dir + "/modules.builtin")
+	if err != nil {
+		return m, err
+	}
+	for line := range strings.Lines(string(builtin)) {
+		m.builtin[moduleName(strings.TrimSpace(line))] = true
+	}
+	return m, nil
+}
+
+// order returns the files of the named modules, each behind those that it needs. The first
+// must of them have to be there.
+func (m moduleTree) order(names []string, must int) (list []string, err error) {
+	for i, name := range names {
+		name = moduleName(name)
+		file, ok := m.files[name]
+		if !ok {
+			if i < must && !m.builtin[name] {
+				return nil, fmt.Errorf("kernel: has no module %s", name)
+			}
+			continue
+		}
+		files := append([]string{file}, m.needs[file]...)
+		slices.Reverse(files) // depmod has those that everything needs last
+		for _, f := range files {
+			if !slices.Contains(list, f) {
+				list = append(list, f)
+			}
+		}
+	}
+	return list, nil
+}
+
+// archive is a cpio archive in the form that the kernel reads ("newc"). Source:
+// linux/Documentation/driver-api/early-userspace/buffer-format.rst.
+type archive struct {
+	bytes.Buffer
+	inode int
+}
+
+// add appends a file or directory, of root and without a time.
+func (a *archive) add(name string, mode uint32, content []byte) {
+	a.inode++
+	fmt.Fprintf(a, cpioMagic+"%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x",
+		a.inode, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name)+1, 0)
+	a.WriteString(name + "\x00")
+	a.Write(make([]byte, -a.Len()&3))
+	a.Write(content)
+	a.Write(make([]byte, -a.Len()&3))
+}
