@@ -31,11 +31,14 @@ func (s *Site) saveServerKey(name string, key *publisher.PrivateKey) (string, er
 	return filepath.Join(dir, name+".pem"), publisher.SaveKey(dir, name, key, nil)
 }
 
-// LogEntry is an entry of the release log for people.
+// LogEntry is an entry of the release log for people: a release in a channel, or one of an
+// application.
 type LogEntry struct {
 	Index      int64           `json:"index"`
-	Channel    string          `json:"channel"`
-	Compatible string          `json:"compatible"`
+	Channel    string          `json:"channel,omitempty"`
+	Compatible string          `json:"compatible,omitempty"`
+	Publisher  string          `json:"publisher,omitempty"`
+	Name       string          `json:"name,omitempty"`
 	Version    release.Version `json:"version"`
 	Manifest   release.Digest  `json:"manifest"`
 }
@@ -52,7 +55,7 @@ type LogReport struct {
 }
 
 func (r *LogReport) add(index int64, e translog.Entry) {
-	r.Entries = append(r.Entries, LogEntry{index, e.Channel, e.Compatible, e.Version, e.Manifest})
+	r.Entries = append(r.Entries, LogEntry{index, e.Channel, e.Compatible, e.Publisher, e.Name, e.Version, e.Manifest})
 }
 
 // Damaged returns an error that sums up the problems, or nil.
@@ -97,7 +100,8 @@ func (s *Site) VerifyLog(ctx context.Context) (*LogReport, error) {
 	entries := make([]translog.Entry, len(r.Entries))
 	known := map[translog.Entry]bool{}
 	for i, e := range r.Entries {
-		entries[i] = translog.Entry{Channel: e.Channel, Compatible: e.Compatible, Version: e.Version, Manifest: e.Manifest}
+		entries[i] = translog.Entry{Channel: e.Channel, Compatible: e.Compatible, Publisher: e.Publisher, Name: e.Name,
+			Version: e.Version, Manifest: e.Manifest}
 		known[entries[i]] = true
 	}
 	files, rebuilt, err := translog.At(ctx, overlay{site: s}, translog.Empty(r.Policy.Origin)).Append(entries)
@@ -235,7 +239,7 @@ func (r *LogReport) follow(ctx context.Context, src signing.Source, state durabl
 // listed looks every listed release up in the log.
 func (r *LogReport) listed(ctx context.Context, client *signing.Client, src signing.Source) error {
 	for _, role := range client.Roles(ctx, src) {
-		if !strings.HasPrefix(role, "os-") {
+		if !strings.HasPrefix(role, "os-") && !strings.HasPrefix(role, "app-") {
 			continue
 		}
 		names, err := client.Names(ctx, src, role)

@@ -149,15 +149,23 @@ func (b *bundle) sign(set *publisher.Set, ring *publisher.Ring) error {
 	}
 	b.files = append([]publisher.File{{Path: t.Path(), Data: content}}, files...)
 	for _, r := range set.Roles() {
-		used := r.Name == publisher.OSRole(b.in.Channel) || r.Name == role || set.IsTopLevel(r.Name)
-		if used && (b.r.Expires.IsZero() || r.Expires.Before(b.r.Expires)) {
-			b.r.Expires, b.r.Limit = r.Expires, r.Name
+		if r.Name == publisher.OSRole(b.in.Channel) || r.Name == role || set.IsTopLevel(r.Name) {
+			b.limit(set, r.Name)
 		}
 	}
 	if !b.r.Expires.After(b.site.opt.Now()) {
 		return fmt.Errorf("export: no host would accept the bundle: role %s expired on %s", b.r.Limit, b.r.Expires.Format(time.DateOnly))
 	}
 	return nil
+}
+
+// limit notes when a role that the bundle needs expires.
+func (b *bundle) limit(set *publisher.Set, role string) {
+	for _, r := range set.Roles() {
+		if r.Name == role && (b.r.Expires.IsZero() || r.Expires.Before(b.r.Expires)) {
+			b.r.Expires, b.r.Limit = r.Expires, r.Name
+		}
+	}
 }
 
 // fill adds what is published already, and lets a host's client judge the whole.
@@ -168,23 +176,26 @@ func (b *bundle) fill(ctx context.Context, set *publisher.Set) error {
 		paths = append(paths, "metadata/"+strconv.FormatInt(v, 10)+".root.json")
 	}
 	names := []string{release.DirectiveName(b.in.Channel)}
+	var targets []publisher.Target
 	for _, l := range b.releases {
-		paths = append(paths, l.Target.Path())
-		names = append(names, l.Target.Name)
+		targets = append(targets, l.Target)
 		m, err := b.site.manifest(l.Target)
 		if err != nil {
 			return err
 		}
-		for _, i := range m.Images {
-			b.addBlob(i.Full)
-		}
-		for _, d := range m.Deltas {
-			if !b.in.FullOnly {
-				b.addBlob(d.Blob)
-			}
-		}
+		b.addPayloads(m.Images, m.Deltas)
 	}
-	log, err := b.site.logPaths(set, b.releases)
+	apps, roles, err := b.apps(set)
+	if err != nil {
+		return err
+	}
+	for _, t := range append(targets, apps...) {
+		paths, names = append(paths, t.Path()), append(names, t.Name)
+	}
+	for _, role := range roles {
+		paths = append(paths, set.MetadataPath(role))
+	}
+	log, err := b.site.logPaths(set, append(targets, apps...))
 	if err != nil {
 		return err
 	}
@@ -204,6 +215,17 @@ func (b *bundle) fill(ctx context.Context, set *publisher.Set) error {
 		return fmt.Errorf("export: a host would refuse the bundle: %w", err)
 	}
 	return nil
+}
+
+func (b *bundle) addPayloads(images []release.Image, deltas []release.Delta) {
+	for _, i := range images {
+		b.addBlob(i.Full)
+	}
+	for _, d := range deltas {
+		if !b.in.FullOnly {
+			b.addBlob(d.Blob)
+		}
+	}
 }
 
 func (b *bundle) addBlob(blob release.Blob) {

@@ -202,18 +202,14 @@ func (s *Site) inventory(set *publisher.Set) (*inventory, error) {
 		}
 		for _, t := range targets {
 			i.files[t.Path()] = true
-			if !strings.HasPrefix(t.Name, "os/") {
-				if _, err := s.content(t); err != nil {
-					return nil, err
-				}
-				continue
-			}
-			m, err := s.manifest(t)
+			list, isRelease, err := s.payloads(t)
 			if err != nil {
 				return nil, err
 			}
-			i.manifests++
-			for _, b := range blobs(m) {
+			if isRelease {
+				i.manifests++
+			}
+			for _, b := range list {
 				i.blobs[b.SHA256] = b
 			}
 		}

@@ -354,7 +354,7 @@ func TestABundleWorksForHostsThatPollBeforeAndAfterIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, b := range blobs(m) {
+		for _, b := range blobs(m.Images, m.Deltas) {
 			if release.DigestOf(bundle[release.BlobPath(b.SHA256)]) != b.SHA256 {
 				t.Errorf("payload %s is not in the bundle", b.SHA256)
 			}

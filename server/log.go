@@ -122,8 +122,8 @@ func newEntries(set *publisher.Set, contents []publisher.File, all bool) ([]tran
 		}
 	}
 	if all {
-		for _, channel := range set.Channels() {
-			targets, err := set.Targets(publisher.OSRole(channel))
+		for _, role := range releaseRoles(set) {
+			targets, err := set.Targets(role)
 			if err != nil {
 				return nil, err
 			}
@@ -276,7 +276,7 @@ func (s *Site) logInventory(set *publisher.Set, files map[string]bool) error {
 
 // logPaths returns the files that prove releases to a host whatever it has seen: all
 // hashes, 32 bytes a release, and where the releases stand.
-func (s *Site) logPaths(set *publisher.Set, releases []listed) ([]string, error) {
+func (s *Site) logPaths(set *publisher.Set, releases []publisher.Target) ([]string, error) {
 	p, had, err := set.Log()
 	if err != nil || !had {
 		return nil, err
@@ -286,8 +286,8 @@ func (s *Site) logPaths(set *publisher.Set, releases []listed) ([]string, error)
 		return nil, err
 	}
 	paths := append(c.Files(false), translog.CheckpointPath)
-	for _, l := range releases {
-		if e, ok := translog.EntryOf(l.Target.Name, l.Target.Digest); ok {
+	for _, t := range releases {
+		if e, ok := translog.EntryOf(t.Name, t.Digest); ok {
 			paths = append(paths, translog.IndexPath(e.Leaf()))
 		}
 	}

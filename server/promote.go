@@ -101,7 +101,7 @@ func (s *Site) collect(set *publisher.Set, in PromoteOptions, manifests map[stri
 		if found {
 			return fmt.Errorf("promote: channel %s has another release %s for %s", in.To, in.Version, l.Compatible)
 		}
-		if err := checkRetired(set, in.To, l.Compatible, in.Version); err != nil {
+		if err := checkRetired(set, publisher.OSRole(in.To), l.Compatible, in.Version); err != nil {
 			return fmt.Errorf("promote: %w", err)
 		}
 		if manifests[l.Compatible], err = s.content(l.Target); err != nil {

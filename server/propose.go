@@ -161,7 +161,11 @@ func (s *Site) applyRoles(ctx context.Context, set *publisher.Set, ring *publish
 		}
 		contents = append(contents, f)
 	}
-	return s.commit(ctx, set, ring, contents, false)
+	more, err := s.applyAppDirectives(set, ring, p.AppDirectives)
+	if err != nil {
+		return err
+	}
+	return s.commit(ctx, set, ring, append(contents, more...), false)
 }
 
 // newContents returns the contents of all targets that the proposal adds, after making
@@ -184,11 +188,11 @@ func (s *Site) newContents(ctx context.Context, set *publisher.Set, p *publisher
 			if release.DigestOf(b) != t.Digest || int64(len(b)) != t.Size {
 				return nil, fmt.Errorf("proposal: the content of %s is not what was signed", t.Name)
 			}
-			m, err := release.DecodeManifest(b)
+			list, _, err := payloadsOf(t.Name, b)
 			if err != nil {
-				return nil, fmt.Errorf("proposal: %s: %w", t.Name, err)
+				return nil, fmt.Errorf("proposal: %w", err)
 			}
-			for _, blob := range blobs(m) {
+			for _, blob := range list {
 				f, err := s.openBlob(ctx, blob)
 				if err != nil {
 					return nil, err

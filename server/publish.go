@@ -26,6 +26,7 @@ type PublishOptions struct {
 	Attempt    uint64            // 0: 1
 	MinUpdater release.Version
 	Meta       map[string]string
+	Apps       map[string]release.Version // by NAME or PUBLISHER/NAME; published already
 	Rollout    RolloutStart
 	// Propose, if set, makes a proposal instead of publishing. Payloads are made and
 	// verified all the same; whoever applies the proposal publishes them.
@@ -40,6 +41,7 @@ type PublishResult struct {
 	Version    release.Version    `json:"version"`
 	Deployment release.Digest     `json:"deployment"`
 	Images     []PublishedImage   `json:"images"`
+	Apps       []release.App      `json:"apps,omitempty"`
 	Routes     []Route            `json:"routes"`
 	Directive  *release.Directive `json:"directive"` // what the channel offers now
 	Notes      []string           `json:"notes,omitempty"`
@@ -200,8 +202,12 @@ func (p *publication) openImages() error {
 			epoch = newest.Epoch
 		}
 	}
+	apps, err := p.site.appsOf(p.set, p.in.Apps)
+	if err != nil {
+		return err
+	}
 	p.m = release.Manifest{Format: release.ManifestFormat, Version: p.in.Version, Compatible: p.in.Compatible,
-		Epoch: epoch, Attempt: max(p.in.Attempt, 1), MinUpdater: p.in.MinUpdater, Meta: p.in.Meta}
+		Epoch: epoch, Attempt: max(p.in.Attempt, 1), MinUpdater: p.in.MinUpdater, Apps: apps, Meta: p.in.Meta}
 	for _, name := range slices.Sorted(maps.Keys(p.in.Images)) {
 		i, err := openImage(name, p.in.Images[name], p.in.Compatible)
 		if err != nil {
@@ -230,7 +236,7 @@ func (p *publication) checkVersion() error {
 	if w, ok := withdrawn[name]; ok {
 		return fmt.Errorf("release %s was withdrawn (%s): a version is used once, take a higher one", p.in.Version, w.Reason)
 	}
-	if err := checkRetired(p.set, p.in.Channel, p.in.Compatible, p.in.Version); err != nil {
+	if err := checkRetired(p.set, publisher.OSRole(p.in.Channel), p.in.Compatible, p.in.Version); err != nil {
 		return err
 	}
 	for _, l := range p.list {
@@ -346,7 +352,7 @@ func (p *publication) offer(ctx context.Context) (*PublishResult, error) {
 func (p *publication) describe() {
 	r := &p.result
 	r.Format, r.Channel, r.Compatible, r.Version = 1, p.in.Channel, p.in.Compatible, p.in.Version
-	r.Deployment = p.m.Deployment()
+	r.Deployment, r.Apps = p.m.Deployment(), p.m.Apps
 	for _, i := range p.m.Images {
 		r.Images = append(r.Images, PublishedImage{Name: i.Name, Size: i.Size, Root: i.Root, Bytes: i.Full.Size,
 			Blocks: i.Blocks.Size, Map: i.Blocks.Head.Size})

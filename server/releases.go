@@ -115,19 +115,59 @@ func (s *Site) putDirective(set *publisher.Set, ring *publisher.Ring, channel st
 	return publisher.File{Path: t.Path(), Data: b}, nil
 }
 
-// blobs returns the payloads that a manifest names.
-func blobs(m *release.Manifest) []release.Blob {
+// blobs returns the payloads of images and deltas.
+func blobs(images []release.Image, deltas []release.Delta) []release.Blob {
 	var list []release.Blob
-	for _, i := range m.Images {
+	for _, i := range images {
 		list = append(list, i.Full)
 		if i.Blocks != (release.Blob{}) {
 			list = append(list, i.Blocks)
 		}
 	}
-	for _, d := range m.Deltas {
+	for _, d := range deltas {
 		list = append(list, d.Blob)
 	}
 	return list
+}
+
+// payloads reads a target, and returns the payloads that it names if it is a release.
+func (s *Site) payloads(t publisher.Target) (list []release.Blob, isRelease bool, err error) {
+	b, err := s.content(t)
+	if err != nil {
+		return nil, false, err
+	}
+	return payloadsOf(t.Name, b)
+}
+
+// payloadsOf returns the payloads that the content of a target names.
+func payloadsOf(name string, content []byte) (list []release.Blob, isRelease bool, err error) {
+	switch kind, _, _ := strings.Cut(name, "/"); kind {
+	case "os":
+		m, err := release.DecodeManifest(content)
+		if err != nil {
+			return nil, true, fmt.Errorf("target %s: %w", name, err)
+		}
+		return blobs(m.Images, m.Deltas), true, nil
+	case "apps":
+		m, err := release.DecodeAppManifest(content)
+		if err != nil {
+			return nil, true, fmt.Errorf("target %s: %w", name, err)
+		}
+		return blobs([]release.Image{m.Image}, m.Deltas), true, nil
+	}
+	return nil, false, nil
+}
+
+// releaseRoles returns the roles that sign releases, of the OS and of applications.
+func releaseRoles(set *publisher.Set) []string {
+	var roles []string
+	for _, c := range set.Channels() {
+		roles = append(roles, publisher.OSRole(c))
+	}
+	for _, p := range set.Publishers() {
+		roles = append(roles, publisher.AppRole(p))
+	}
+	return roles
 }
 
 // newestManifest returns the manifest of the newest release for a machine, or nil.

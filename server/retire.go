@@ -15,7 +15,7 @@ const MinKeep = 2
 
 // RetireOptions say which releases need not be listed any longer.
 type RetireOptions struct {
-	Channel string // "": all channels
+	Channel string // "": all channels, and applications
 	Keep    int    // newest releases of each machine that stay
 	DryRun  bool
 	Propose bool
@@ -62,6 +62,13 @@ func (s *Site) Retire(ctx context.Context, in RetireOptions) (*RetireResult, err
 		if err := retire(set, channel, old); err != nil {
 			return nil, err
 		}
+	}
+	if in.Channel == "" {
+		names, err := s.retireApps(set, in.Keep)
+		if err != nil {
+			return nil, err
+		}
+		r.Retired = append(r.Retired, names...)
 	}
 	if len(r.Retired) == 0 {
 		return r, nil
@@ -122,19 +129,20 @@ func retire(set *publisher.Set, channel string, old []listed) error {
 	return set.SetRetired(role, used)
 }
 
-// checkRetired refuses a version that may have been one of a retired release.
-func checkRetired(set *publisher.Set, channel, compatible string, version release.Version) error {
-	used, err := set.Retired(publisher.OSRole(channel))
+// checkRetired refuses a version that may have been one of a retired release. key is the
+// machine, or the application, that the role counts versions for.
+func checkRetired(set *publisher.Set, role, key string, version release.Version) error {
+	used, err := set.Retired(role)
 	if err != nil {
 		return err
 	}
-	text, ok := used[compatible]
+	text, ok := used[key]
 	if !ok {
 		return nil
 	}
 	last, err := release.ParseVersion(text)
 	if err != nil {
-		return fmt.Errorf("channel %s: retired versions: %w", channel, err)
+		return fmt.Errorf("role %s: retired versions: %w", role, err)
 	}
 	if version.Compare(last) <= 0 {
 		return errors.New("release " + version.String() + ": versions up to " + text + " were retired and are used once: take a higher one")

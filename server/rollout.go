@@ -215,7 +215,7 @@ func (s *Site) warnings(set *publisher.Set) []string {
 	var list []string
 	for _, r := range set.Roles() {
 		margin, ok := margins[r.Name]
-		if strings.HasPrefix(r.Name, "os-") {
+		if strings.HasPrefix(r.Name, "os-") || strings.HasPrefix(r.Name, "app-") {
 			margin, ok = 20*day, true
 		}
 		if publisher.IsOnline(r.Name) {

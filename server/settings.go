@@ -32,7 +32,7 @@ type Settings struct {
 type Lifetimes struct {
 	Root      Duration `json:"root"`
 	Targets   Duration `json:"targets"`
-	Releases  Duration `json:"releases"` // os-CHANNEL
+	Releases  Duration `json:"releases"` // os-CHANNEL and app-PUBLISHER
 	Fleet     Duration `json:"fleet"`
 	Snapshot  Duration `json:"snapshot"`
 	Timestamp Duration `json:"timestamp"` // 1 hour to 30 days
@@ -68,7 +68,7 @@ func (l Lifetimes) of(role string) time.Duration {
 		return time.Duration(l.Snapshot)
 	case role == publisher.RoleTimestamp:
 		return time.Duration(l.Timestamp)
-	case strings.HasPrefix(role, "os-"):
+	case strings.HasPrefix(role, "os-"), strings.HasPrefix(role, "app-"):
 		return time.Duration(l.Releases)
 	case strings.HasPrefix(role, "fleet-"):
 		return time.Duration(l.Fleet)

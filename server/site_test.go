@@ -237,7 +237,7 @@ func (h *host) accept(t *testing.T, s *Site, v string) {
 	if err != nil {
 		t.Fatalf("host: %v", err)
 	}
-	for _, b := range blobs(m) {
+	for _, b := range blobs(m.Images, m.Deltas) {
 		f, err := s.openBlob(t.Context(), b)
 		if err != nil {
 			t.Fatalf("host: %v", err)

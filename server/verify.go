@@ -46,15 +46,17 @@ func (s *Site) verify(ctx context.Context, quick bool, at func(*publisher.Set) t
 		r.Bytes += b.Size
 	}
 	var targets []string
+	roles := releaseRoles(set)
 	for _, channel := range set.Channels() {
-		for _, role := range []string{publisher.OSRole(channel), publisher.FleetRole(channel)} {
-			list, err := set.Targets(role)
-			if err != nil {
-				return nil, err
-			}
-			for _, t := range list {
-				targets = append(targets, t.Name)
-			}
+		roles = append(roles, publisher.FleetRole(channel))
+	}
+	for _, role := range roles {
+		list, err := set.Targets(role)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range list {
+			targets = append(targets, t.Name)
 		}
 	}
 	if err := s.judge(ctx, overlay{site: s}, at(set), targets); err != nil {
@@ -80,8 +82,10 @@ type StatusResult struct {
 	Profile  Profile          `json:"profile"`
 	Roles    []publisher.Role `json:"roles"`
 	Channels []ChannelStatus  `json:"channels"`
-	Log      *LogStatus       `json:"log,omitempty"`
-	Warnings []string         `json:"warnings,omitempty"`
+	// Publishers are those of applications.
+	Publishers []PublisherStatus `json:"publishers,omitempty"`
+	Log        *LogStatus        `json:"log,omitempty"`
+	Warnings   []string          `json:"warnings,omitempty"`
 }
 
 // LogStatus is the release log as it stands.
@@ -97,6 +101,8 @@ type ChannelStatus struct {
 	Directive *release.Directive `json:"directive"`
 	Releases  []ReleaseStatus    `json:"releases"` // newest first
 	Withdrawn []WithdrawnStatus  `json:"withdrawn,omitempty"`
+	// Apps are the directives of applications that are released apart.
+	Apps []*release.AppDirective `json:"apps,omitempty"`
 }
 
 // ReleaseStatus is one release in a channel.
@@ -140,17 +146,36 @@ func (s *Site) Status() (*StatusResult, error) {
 		for _, l := range list {
 			c.Releases = append(c.Releases, ReleaseStatus{Version: l.Version, Compatible: l.Compatible})
 		}
-		withdrawn, err := set.Withdrawn(publisher.OSRole(name))
+		if c.Withdrawn, err = withdrawnFrom(set, publisher.OSRole(name)); err != nil {
+			return nil, err
+		}
+		if c.Apps, err = s.appDirectives(set, name); err != nil {
+			return nil, err
+		}
+		r.Channels = append(r.Channels, c)
+	}
+	for _, name := range set.Publishers() {
+		p, err := publisherStatus(set, name)
 		if err != nil {
 			return nil, err
 		}
-		for target, w := range withdrawn {
-			c.Withdrawn = append(c.Withdrawn, WithdrawnStatus{Target: target, Reason: w.Reason, Time: w.Time})
-		}
-		sortBy(c.Withdrawn, func(w WithdrawnStatus) string { return w.Target })
-		r.Channels = append(r.Channels, c)
+		r.Publishers = append(r.Publishers, p)
 	}
 	return r, nil
+}
+
+// withdrawnFrom returns what a role has taken back, by target name.
+func withdrawnFrom(set *publisher.Set, role string) ([]WithdrawnStatus, error) {
+	withdrawn, err := set.Withdrawn(role)
+	if err != nil {
+		return nil, err
+	}
+	var list []WithdrawnStatus
+	for target, w := range withdrawn {
+		list = append(list, WithdrawnStatus{Target: target, Reason: w.Reason, Time: w.Time})
+	}
+	sortBy(list, func(w WithdrawnStatus) string { return w.Target })
+	return list, nil
 }
 
 // Damaged returns an error that sums up the problems, or nil.

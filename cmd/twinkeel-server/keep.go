@@ -110,11 +110,26 @@ func (t *terminal) status(r *server.StatusResult) {
 			}
 			t.say("  %-16s %s", rel.Version, rel.Compatible)
 		}
-		for _, w := range c.Withdrawn {
-			t.say("  withdrawn: %s on %s: %s", w.Target, w.Time.Format(time.DateOnly), w.Reason)
+		for _, d := range c.Apps {
+			t.offeredApp(d)
 		}
+		t.withdrawn(c.Withdrawn)
+	}
+	for _, p := range r.Publishers {
+		t.say("")
+		t.say("publisher %s", p.Name)
+		for _, a := range p.Apps {
+			t.say("  %-16s %s", a.Name, a.Version)
+		}
+		t.withdrawn(p.Withdrawn)
 	}
 	t.warn(r.Warnings)
+}
+
+func (t *terminal) withdrawn(list []server.WithdrawnStatus) {
+	for _, w := range list {
+		t.say("  withdrawn: %s on %s: %s", w.Target, w.Time.Format(time.DateOnly), w.Reason)
+	}
 }
 
 func newVerifyCommand(t *terminal) *cobra.Command {

@@ -43,7 +43,11 @@ every release key: it stands in the log, where "log monitor" finds it.
 func (t *terminal) logReport(r *server.LogReport) {
 	t.say("log %s, %d entries, root %s, hosts: %s", r.Policy.Origin, r.Size, r.Root.Short(), r.Policy.Mode)
 	for _, e := range r.Entries {
-		t.say("  %6d  %-12s %-16s %-20s manifest %s", e.Index, e.Channel, e.Version, e.Compatible, e.Manifest)
+		where, what := e.Channel, e.Compatible
+		if e.Publisher != "" {
+			where, what = "app", e.Publisher+"/"+e.Name
+		}
+		t.say("  %6d  %-12s %-16s %-20s manifest %s", e.Index, where, e.Version, what, e.Manifest)
 	}
 }
 

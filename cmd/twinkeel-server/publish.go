@@ -41,7 +41,7 @@ func (t *terminal) saveProposal(p *publisher.Proposal, path string) error {
 }
 
 func newPublishCommand(t *terminal) *cobra.Command {
-	in := server.PublishOptions{Images: map[string]string{}, Meta: map[string]string{}}
+	in := server.PublishOptions{Images: map[string]string{}, Apps: map[string]release.Version{}, Meta: map[string]string{}}
 	var propose string
 	minUpdater := "0.1.0"
 	cmd := &cobra.Command{
@@ -57,6 +57,9 @@ The channel's directive then offers the release to all hosts, or to the share th
 
 Deltas start from the newest --deltas releases and from every --from. Old images are
 unpacked from the repository; only the new ones are needed here.
+
+--app names an application that belongs to the release: hosts switch to it, and back from
+it, together with the OS. It has to be published already (app publish).
 
   twinkeel-server publish site --channel stable --version 2026.11.21.1 \
       --compatible example-amd64 --image root=root.img --image boot=boot.img
@@ -91,6 +94,7 @@ unpacked from the repository; only the new ones are needed here.
 	f.Var(versionValue{&in.Version}, "version", "1 to 4 dotted integers")
 	f.StringVar(&in.Compatible, "compatible", "", "machines that the images are made for")
 	f.Var(pairsValue(in.Images), "image", "NAME=FILE (repeatable)")
+	f.Var(appsValue(in.Apps), "app", "[PUBLISHER/]NAME=VERSION that belongs to the release (repeatable)")
 	f.Var(versionsValue{&in.From}, "from", "release that a delta starts from (repeatable)")
 	f.Int64Var(&in.BlocksFrom, "blocks-from", server.BlocksFrom, "make a block map of images of at least `BYTES`, for hosts that can use no delta; -1: of none")
 	f.IntVar(&in.Deltas, "deltas", 3, "make deltas from this many of the newest releases")
@@ -112,17 +116,25 @@ func (t *terminal) published(r *server.PublishResult) {
 			t.say("        %-6s block map %s, stored with its frames in %s", "", size(i.Map), size(i.Blocks))
 		}
 	}
-	if len(r.Routes) > 0 {
+	for _, a := range r.Apps {
+		t.say("  app %s/%s %s   digest %s", a.Publisher, a.Name, a.Version, a.Digest.Short())
+	}
+	t.routes(r.Routes)
+	t.offered(r.Directive, r.Notes, r.Warnings)
+}
+
+// routes says what hosts download.
+func (t *terminal) routes(routes []server.Route) {
+	if len(routes) > 0 {
 		t.say("  a host that runs   downloads     of full    share   without a delta")
 	}
-	for _, route := range r.Routes {
+	for _, route := range routes {
 		without := "not known"
 		if route.Blocks > 0 {
 			without = size(route.Blocks)
 		}
 		t.say("  %-16s %11s %11s %7.2f%% %17s", route.From, size(route.Delta), size(route.Full), 100*route.Ratio, without)
 	}
-	t.offered(r.Directive, r.Notes, r.Warnings)
 }
 
 // offered says what a channel's directive says.

@@ -67,6 +67,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"site": cmdSite, "image": cmdImage, "flip": cmdFlip, "status": cmdStatus,
+			"container": cmdContainer,
 		},
 	})
 }

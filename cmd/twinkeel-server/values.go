@@ -96,6 +96,29 @@ func (f pairsValue) Set(s string) error {
 	return nil
 }
 
+// appsValue collects [PUBLISHER/]NAME=VERSION, each name once.
+type appsValue map[string]release.Version
+
+func (f appsValue) String() string { return "" }
+func (f appsValue) Type() string   { return "name=version" }
+func (f appsValue) Set(s string) error {
+	pair := pairsValue{}
+	if err := pair.Set(s); err != nil {
+		return err
+	}
+	for name, text := range pair {
+		v, err := release.ParseVersion(text)
+		if err != nil {
+			return err
+		}
+		if _, twice := f[name]; twice {
+			return fmt.Errorf("%s stands twice", name)
+		}
+		f[name] = v
+	}
+	return nil
+}
+
 // size writes a number of bytes for people.
 func size(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB"}

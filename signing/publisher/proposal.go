@@ -31,6 +31,8 @@ type Proposal struct {
 	// Directives are published together with the documents, by channel. They are not
 	// what is signed here: the server's own key signs them.
 	Directives map[string][]byte `json:"directives"`
+	// AppDirectives are the same for applications, by target name; nil: removed.
+	AppDirectives map[string][]byte `json:"appDirectives,omitempty"`
 }
 
 // Document is one signed document: as it is, and as it shall be.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -45,6 +46,17 @@ func (p *Proposal) Describe() ([]string, error) {
 			return nil, fmt.Errorf("proposal: channel %.80q: %w", channel, err)
 		}
 		w.say("channel %s then offers %s to %d of 1000 hosts", channel, directive.Version, directive.Permille)
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.AppDirectives)) {
+		if len(p.AppDirectives[name]) == 0 {
+			w.say("%q is then removed", name)
+			continue
+		}
+		directive, err := release.DecodeAppDirective(p.AppDirectives[name])
+		if err != nil {
+			return nil, fmt.Errorf("proposal: %.80q: %w", name, err)
+		}
+		w.say("channel %s then offers app %s/%s %s to %d of 1000 hosts", directive.Channel, directive.Publisher, directive.Name, directive.Version, directive.Permille)
 	}
 	if p.IsFirst() {
 		w.say("a repository begins: there is no root in force")
@@ -170,6 +182,9 @@ func (w *words) content(name string, f *metadata.TargetFiles) error {
 	if release.DigestOf(b) != t.Digest || int64(len(b)) != t.Size {
 		return fmt.Errorf("proposal: the content of %q is not what is to be signed", name)
 	}
+	if strings.HasPrefix(name, "apps/") {
+		return w.app(name, b)
+	}
 	m, err := release.DecodeManifest(b)
 	if err != nil {
 		return fmt.Errorf("proposal: %q: %w", name, err)
@@ -180,6 +195,25 @@ func (w *words) content(name string, f *metadata.TargetFiles) error {
 	}
 	for _, a := range m.Apps {
 		w.say("  app %s %q, digest %s", a.Name, a.Version, a.Digest)
+	}
+	return nil
+}
+
+// app describes a release of an application by what a host would grant it.
+func (w *words) app(name string, b []byte) error {
+	m, err := release.DecodeAppManifest(b)
+	if err != nil {
+		return fmt.Errorf("proposal: %q: %w", name, err)
+	}
+	digest, err := m.Digest()
+	if err != nil {
+		return fmt.Errorf("proposal: %q: %w", name, err)
+	}
+	w.say("  app %s/%s %s, class %s, isolation %s, attempt %d, digest %s", m.Publisher, m.Name, m.Version, m.Class, m.Isolation.Level, m.Attempt, digest)
+	w.say("  image: %d bytes, verity root %s", m.Image.Size, m.Image.Root)
+	w.say("  runs %q as %d:%d, network %s", m.Run.Argv, m.Run.UID, m.Run.GID, m.Network.Mode)
+	for _, p := range m.Permissions {
+		w.say("  asks for %s %q", p.Name, p.Value)
 	}
 	return nil
 }
