@@ -2,6 +2,8 @@ package release_test
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -156,4 +158,55 @@ func TestAnAppDirectiveHasOneSpelling(t *testing.T) {
 			t.Errorf("%s: accepted: %s", name, bad)
 		}
 	}
+}
+
+func TestAppsHaveGoldenEncodings(t *testing.T) {
+	m := web(t)
+	m.Meta = map[string]string{"notes": "a <b> & c"}
+	manifest, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := m.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	directive, err := (&release.AppDirective{Format: 1, Channel: "stable", Publisher: "acme", Name: "web", Version: version(t, "2.3.1"),
+		Permille: 250, Salt: "s", NotBefore: time.Unix(1800000000, 0).UTC()}).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, got := range map[string][]byte{"app.json": manifest, "app.digest": []byte(digest.String() + "\n"), "app-directive.json": directive} {
+		path := filepath.Join(vectors, name)
+		if *update {
+			if err := os.WriteFile(path, got, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: got\n%s\nwant\n%s (%v)", name, got, want, err)
+		}
+	}
+}
+
+func FuzzAppDirective(f *testing.F) {
+	b, err := (&release.AppDirective{Format: 1, Channel: "stable", Publisher: "acme", Name: "web", NotBefore: time.Unix(0, 0).UTC()}).Encode()
+	if err == nil {
+		f.Fatal("a directive without a version is valid")
+	}
+	v, _ := release.ParseVersion("1")
+	if b, err = (&release.AppDirective{Format: 1, Channel: "stable", Publisher: "acme", Name: "web", Version: v, NotBefore: time.Unix(0, 0).UTC()}).Encode(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := release.DecodeAppDirective(b)
+		if err != nil {
+			return
+		}
+		if again, err := d.Encode(); err != nil || !bytes.Equal(again, b) {
+			t.Errorf("%s: has a second spelling: %s, %v", b, again, err)
+		}
+	})
 }

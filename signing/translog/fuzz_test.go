@@ -7,6 +7,7 @@ import (
 
 func FuzzEntry(f *testing.F) {
 	f.Add(entry(1, "stable").Encode())
+	f.Add(Entry{Publisher: "acme", Name: "web", Version: entry(1, "").Version}.Encode())
 	f.Add([]byte(entryHead + "\n\n\n\n\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := ParseEntry(b)

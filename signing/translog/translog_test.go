@@ -338,7 +338,7 @@ func TestEntryHasOneSpelling(t *testing.T) {
 	if got, ok := EntryOf("os/stable/example-amd64/1.3.json", e.Manifest); !ok || got != e {
 		t.Errorf("entry of a target: got %+v, %t", got, ok)
 	}
-	for _, name := range []string{"fleet/stable/directive.json", "os/stable/1.3.json", "os/stable/x/1.3", "os/stable/x/1.03.json", "apps/a/b/1.json"} {
+	for _, name := range []string{"fleet/stable/directive.json", "os/stable/1.3.json", "os/stable/x/1.3", "os/stable/x/1.03.json"} {
 		if got, ok := EntryOf(name, e.Manifest); ok {
 			t.Errorf("%s: got %+v, want none", name, got)
 		}
@@ -366,5 +366,29 @@ func TestGolden(t *testing.T) {
 		if err != nil || !bytes.Equal(want, d[path]) {
 			t.Errorf("%s: got %q, want %q, %v", path, d[path], want, err)
 		}
+	}
+}
+
+func TestAppEntriesAreAKindOfTheirOwn(t *testing.T) {
+	v, err := release.ParseVersion("2.3.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, ok := EntryOf("apps/acme/web/2.3.1.json", release.DigestOf(nil))
+	if !ok || e != (Entry{Publisher: "acme", Name: "web", Version: v, Manifest: release.DigestOf(nil)}) {
+		t.Fatalf("got %+v, %t", e, ok)
+	}
+	again, err := ParseEntry(e.Encode())
+	if err != nil || again != e || !strings.HasPrefix(string(e.Encode()), "twinkeel app 1\npublisher acme\nname web\n") {
+		t.Errorf("got %+v, %v of %q", again, err, e.Encode())
+	}
+	for _, bad := range []string{"apps/acme/web.json", "apps/acme/web/2.03.json", "fleet/stable/app-web.json", "apps/acme/web/2.3.1"} {
+		if e, ok := EntryOf(bad, release.DigestOf(nil)); ok {
+			t.Errorf("%s: got %+v", bad, e)
+		}
+	}
+	mixed := strings.Replace(string(e.Encode()), "publisher", "channel", 1)
+	if _, err := ParseEntry([]byte(mixed)); err == nil {
+		t.Error("an entry of two kinds is accepted")
 	}
 }
