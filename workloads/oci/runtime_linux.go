@@ -3,6 +3,7 @@ package oci
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -150,26 +151,38 @@ func (r Runtime) Delete(ctx context.Context, id string) error {
 	return nil
 }
 
-// Exec runs a command in a container, confined as it is, and returns its exit code. When
-// ctx ends the command is killed, with its process group.
-func (r Runtime) Exec(ctx context.Context, id string, argv []string, in io.Reader, out, errs io.Writer) (int, error) {
-	dir, err := os.MkdirTemp("", "twinkeel-exec-")
+// Exec runs a command in a container, as the user and with the limits of the bundle's own
+// process, and returns its exit code. When ctx ends the command is killed, with its
+// process group.
+func (r Runtime) Exec(ctx context.Context, s Start, argv []string, in io.Reader, out, errs io.Writer) (int, error) {
+	id := s.ID
+	dir, err := os.MkdirTemp(s.Bundle, "exec-")
 	if err != nil {
 		return 0, fmt.Errorf("exec in container %s: %w", id, err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	process := filepath.Join(dir, "process.json")
+	if err := writeProcess(filepath.Join(s.Bundle, "config.json"), process, argv); err != nil {
+		return 0, fmt.Errorf("exec in container %s: %w", id, err)
+	}
 	pidFile := filepath.Join(dir, "pid")
-	c := r.command(ctx, append([]string{"exec", "--pid-file", pidFile, id}, argv...)...)
+	// Told nothing, crun would take the root user and the runtime's defaults.
+	c := r.command(ctx, "exec", "--process", process, "--pid-file", pidFile, id)
 	c.Stdin, c.Stdout, c.Stderr = in, out, errs
 	c.Cancel = func() error {
-		// The runtime only waits for it: the command has a group of its own.
-		if b, err := os.ReadFile(pidFile); err == nil {
-			if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil && pid > 1 {
-				_ = syscall.Kill(-pid, syscall.SIGKILL)
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
+		// The runtime only waits for it, and is left a moment to see its end: nobody else
+		// would reap it. The command has a group of its own.
+		b, err := os.ReadFile(pidFile)
+		if err != nil {
+			return c.Process.Kill()
 		}
-		return c.Process.Kill()
+		pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+		if err != nil || pid <= 1 {
+			return c.Process.Kill()
+		}
+		_ = syscall.Kill(-pid, syscall.SIGKILL)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		return nil
 	}
 	err = c.Run()
 	var exit *exec.ExitError
@@ -182,4 +195,23 @@ func (r Runtime) Exec(ctx context.Context, id string, argv []string, in io.Reade
 		return 0, fmt.Errorf("exec in container %s: %w", id, err)
 	}
 	return 0, nil
+}
+
+// writeProcess takes the process of a configuration, with another command.
+func writeProcess(config, file string, argv []string) error {
+	b, err := os.ReadFile(config)
+	if err != nil {
+		return err
+	}
+	var c struct {
+		Process map[string]any `json:"process"`
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return fmt.Errorf("%s: %w", config, err)
+	}
+	c.Process["args"] = argv
+	if b, err = json.Marshal(c.Process); err != nil {
+		return err
+	}
+	return os.WriteFile(file, b, 0o600)
 }

@@ -128,18 +128,17 @@ func (r *Runner) logs(ctx context.Context, path string, count int, follow bool, 
 	return nil
 }
 
-// lastLines are the last count lines of b, or all if count is 0 or less.
+// lastLines are the last count lines of b, or all if count is 0 or less. The last one may
+// lack its end.
 func lastLines(b []byte, count int) []byte {
 	if count <= 0 {
 		return b
 	}
-	at := len(b)
-	for range count + 1 {
-		i := bytes.LastIndexByte(b[:at], '\n')
-		if i < 0 {
+	at := len(bytes.TrimSuffix(b, []byte{'\n'}))
+	for range count {
+		if at = bytes.LastIndexByte(b[:at], '\n'); at < 0 {
 			return b
 		}
-		at = i
 	}
 	return b[at+1:]
 }

@@ -96,7 +96,7 @@ func (s *supervisor) serve(c *net.UnixConn) {
 			err = fmt.Errorf("exec: got %d descriptors and %d words, want 3 and at least 1", len(files), len(r.Argv))
 			break
 		}
-		a.Code, err = s.order.Runtime.Exec(ctx, s.order.ID, r.Argv, files[0], files[1], files[2])
+		a.Code, err = s.order.Runtime.Exec(ctx, s.container(), r.Argv, files[0], files[1], files[2])
 	case "sockets":
 		give = s.sockets
 	default:
@@ -132,7 +132,7 @@ func receive(c *net.UnixConn) (b []byte, files []*os.File, err error) {
 		if oobn > 0 {
 			files = append(files, parseFiles(oob[:oobn])...)
 		}
-		b = append(b, buf[:n]...)
+		b = append(b, buf[:max(n, 0)]...) // -1 if the other end is gone
 		switch {
 		case bytes.HasSuffix(b, []byte{'\n'}):
 			return b, files, nil

@@ -44,7 +44,7 @@ func (s *supervisor) check(ctx context.Context) error {
 		return c.Close()
 	case len(h.Exec) > 0:
 		said := &limited{most: maxSaid}
-		code, err := s.order.Runtime.Exec(ctx, s.order.ID, h.Exec, nil, said, said)
+		code, err := s.order.Runtime.Exec(ctx, s.container(), h.Exec, nil, said, said)
 		if err == nil && code != 0 {
 			err = fmt.Errorf("exec: exit code %d: %s", code, bytes.TrimSpace(said.b))
 		}

@@ -131,8 +131,10 @@ func (s *supervisor) settle(context.Context) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the parent of containers: %w", err)
 	}
-	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-500"), 0); err != nil {
-		s.log.Warn("may be killed for memory before its application", "err", err)
+	if mayRaise() { // otherwise it may be killed for memory before its application
+		if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-500"), 0); err != nil {
+			s.log.Warn("score for lack of memory", "err", err)
+		}
 	}
 	if err := os.MkdirAll(s.order.Runtime.State, 0o700); err != nil {
 		return err
@@ -149,6 +151,13 @@ func (s *supervisor) settle(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// mayRaise reports whether this process has CAP_SYS_RESOURCE.
+func mayRaise() bool {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	return unix.Capget(&head, &sets[0]) == nil && sets[0].Effective&(1<<unix.CAP_SYS_RESOURCE) != 0
 }
 
 // endLeftovers ends what an earlier shim of this order left running.
@@ -227,7 +236,7 @@ func (s *supervisor) configure(context.Context) error {
 		Manifest: s.order.Unit.Manifest, Grants: s.order.Unit.Grants, FirstID: s.order.FirstID,
 		Root: filepath.Join(s.dir, "root"), Volumes: map[string]string{}, NetNS: s.namespace(),
 		Files: s.files(), Devices: s.order.Devices, Cgroup: s.order.group(),
-		Unified: s.groups.Unified, Swap: s.groups.Swap,
+		Unified: s.groups.Unified, Swap: s.groups.Swap, Score: mayRaise(),
 	}
 	for _, v := range in.Manifest.Data {
 		in.Volumes[v.Name] = s.volume(v.Name)

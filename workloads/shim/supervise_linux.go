@@ -121,9 +121,13 @@ func describe(s *os.ProcessState) string {
 	return s.String()
 }
 
+func (s *supervisor) container() oci.Start {
+	return oci.Start{ID: s.order.ID, Bundle: s.dir, Output: s.output, Files: s.sockets}
+}
+
 // start starts the container once.
 func (s *supervisor) start(ctx context.Context) (*os.Process, error) {
-	pid, err := s.order.Runtime.Run(ctx, oci.Start{ID: s.order.ID, Bundle: s.dir, Output: s.output, Files: s.sockets})
+	pid, err := s.order.Runtime.Run(ctx, s.container())
 	if err != nil {
 		return nil, err
 	}

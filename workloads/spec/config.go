@@ -35,6 +35,9 @@ type Input struct {
 	Cgroup  string            // absolute path below the root of the hierarchies
 	Unified bool              // cgroup version 2 alone
 	Swap    bool              // the kernel accounts for swap
+	// Score says that the runtime has CAP_SYS_RESOURCE: a score for lack of memory that it
+	// sets cannot be lowered by the application. Without it none is set.
+	Score bool
 }
 
 // Device is a device node of the host.
@@ -111,16 +114,20 @@ func process(in Input, a allowance) *specs.Process {
 	for _, v := range m.Data {
 		largest = max(largest, v.Quota)
 	}
-	score := 500
-	if m.Class == "system" {
-		score = 100
+	var score *int
+	if in.Score {
+		n := 500
+		if m.Class == "system" {
+			n = 100
+		}
+		score = &n
 	}
 	mask := uint32(0o022)
 	return &specs.Process{
 		Args: m.Run.Argv, Env: env, Cwd: m.Run.Cwd,
 		User:            specs.User{UID: m.Run.UID, GID: m.Run.GID, Umask: &mask},
 		NoNewPrivileges: true,
-		OOMScoreAdj:     &score,
+		OOMScoreAdj:     score,
 		Capabilities: &specs.LinuxCapabilities{
 			Bounding: a.caps, Effective: a.caps, Permitted: a.caps, Inheritable: a.caps, Ambient: a.caps,
 		},
@@ -179,8 +186,7 @@ func resources(in Input, a allowance) *specs.LinuxResources {
 // mounts are what covers the image. The order is that in which they are made.
 func mounts(in Input, a allowance) ([]specs.Mount, error) {
 	m := in.Manifest
-	owned := fmt.Sprintf("uid=%d,gid=%d", m.Run.UID, m.Run.GID)
-	owner := strings.Split(owned, ",")
+	owner := []string{fmt.Sprintf("uid=%d", m.Run.UID), fmt.Sprintf("gid=%d", m.Run.GID)}
 	half := "size=" + strconv.FormatInt(m.Limits.Tmp/2, 10)
 	list := []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
@@ -188,7 +194,8 @@ func mounts(in Input, a allowance) ([]specs.Mount, error) {
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=" + strconv.FormatInt(m.Limits.Memory/2, 10)}},
-		{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", half}},
+		// Its own, for runc gives a tmpfs the mode of the image's directory, whatever is said here.
+		{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: append([]string{"nosuid", "noexec", "nodev", "mode=1777", half}, owner...)},
 		{Destination: "/run", Type: "tmpfs", Source: "tmpfs", Options: append([]string{"nosuid", "noexec", "nodev", "mode=755", half}, owner...)},
 	}
 	for _, path := range slices.Sorted(maps.Keys(in.Files)) {

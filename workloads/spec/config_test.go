@@ -30,7 +30,7 @@ func input() Input {
 			Data:      []release.AppVolume{{Name: "db", Path: "/data", Class: "versioned", Quota: 1 << 30}},
 		},
 		FirstID: 0x20000000, Root: "/run/twinkeel/apps/web/root",
-		Volumes: map[string]string{"db": "/run/twinkeel/apps/web/data/db"}, Cgroup: "/twinkeel/web",
+		Volumes: map[string]string{"db": "/run/twinkeel/apps/web/data/db"}, Cgroup: "/twinkeel/web", Score: true,
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 func files() map[string]attempt {
 	proc := func(name string) attempt { return readable("/proc/" + name) }
 	return map[string]attempt{
-		"proc-kcore": proc("kcore"), "proc-kmsg": opened(unix.O_RDONLY, "/proc/kmsg"), "proc-kallsyms": proc("kallsyms"),
+		"proc-kcore": proc("kcore"), "proc-kmsg": kernelLog, "proc-kallsyms": proc("kallsyms"),
 		"proc-config": proc("config.gz"), "proc-keys": proc("keys"), "proc-key-users": proc("key-users"),
 		"proc-timer-list": proc("timer_list"), "proc-sched-debug": readable("/proc/sched_debug", "/sys/kernel/debug/sched/debug"),
 		"proc-latency-stats": proc("latency_stats"), "proc-interrupts": proc("interrupts"), "proc-slabinfo": proc("slabinfo"),
@@ -45,6 +45,19 @@ func files() map[string]attempt {
 		"dev-tun": opened(unix.O_RDWR, "/dev/net/tun"), "dev-kvm": opened(unix.O_RDWR, "/dev/kvm"),
 		"dev-mapper": opened(unix.O_RDWR, "/dev/mapper/control"),
 	}
+}
+
+// kernelLog wants to wait for the kernel's next line: a file in its place has an end.
+func kernelLog() error {
+	fd, err := unix.Open("/proc/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if n, err := unix.Read(fd, make([]byte, 1)); n == 0 && err == nil {
+		return fmt.Errorf("%w: empty", errClosed)
+	}
+	return nil
 }
 
 // lowerScore asks to be killed later than was decided.

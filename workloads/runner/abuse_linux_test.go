@@ -1,0 +1,212 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/workloads"
+)
+
+func TestAForkBombStopsAtItsLimit(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		h.start(h.actor("fork-bomb"))
+		h.eventually("the bomb's end", func() bool { return strings.Contains(h.said(), "stopped after") })
+	})
+}
+
+func TestAnApplicationThatEatsMemoryIsKilledAlone(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		u := h.actor("eat-memory")
+		h.start(u)
+		h.eventually("three ends", func() bool { st := h.status(); return st.Restarts >= 2 && st.Looping })
+		contains(t, h.status().Exit, "killed")
+	})
+}
+
+func TestOutputWithoutEndFillsNoMoreThanItsLimit(t *testing.T) {
+	h := newHost(t, "")
+	h.start(h.actor("flood"))
+	log := filepath.Join(h.dir, "log", "web")
+	h.eventually("a second file", func() bool { _, err := os.Stat(filepath.Join(log, "output.1")); return err == nil })
+	time.Sleep(200 * time.Millisecond)
+	var size int64
+	for _, name := range []string{"output", "output.1"} {
+		info, err := os.Stat(filepath.Join(log, name))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err == nil {
+			size += info.Size()
+		}
+	}
+	if size > 64<<10 {
+		t.Errorf("log: got %d bytes, want at most %d", size, 64<<10)
+	}
+}
+
+func TestWhatIsFilledHasALimit(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		for _, dir := range []string{"/tmp", "/run", "/dev/shm", "/data"} {
+			u := h.actor("fill", dir)
+			h.start(u)
+			h.eventually("the end of filling "+dir, func() bool { return strings.Contains(h.said(), "wrote") })
+			if err := h.Stop(t.Context(), "web"); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(filepath.Join(h.dir, "log")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestOpenFilesHaveALimit(t *testing.T) {
+	h := newHost(t, "")
+	h.start(h.actor("sleep"))
+	if out, code := h.exec("/bin/actor", "open-many"); code != 0 || !strings.Contains(out, "too many open files") {
+		t.Errorf("got code %d and %q, want it to stop at 256 files", code, out)
+	}
+}
+
+func TestACommandInTheContainerIsConfinedAsTheApplicationIs(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		h.start(h.actor("sleep"))
+		out, _ := h.exec("/bin/actor", "read", "/proc/self/status")
+		for _, want := range []string{"Uid:\t1000\t1000\t1000\t1000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+			contains(t, out, want)
+		}
+		// Nothing of the runtime's leads out: not its working directory, no descriptor.
+		for _, leak := range []string{"/proc/self/cwd/../../../../etc/hostname", "/proc/self/fd/7/../../etc/hostname", "/proc/self/fd/8/etc/hostname", "/proc/1/root/../../etc/hostname"} {
+			if out, code := h.exec("/bin/actor", "read", leak); code == 0 {
+				t.Errorf("%s: got %q, want nothing", leak, out)
+			}
+		}
+	})
+}
+
+func TestALinkOutOfTheDataLeadsNowhere(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		secret := filepath.Join(h.dir, "secret")
+		if err := os.WriteFile(secret, []byte("of another"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		h.start(h.actor("sleep"))
+		if _, code := h.exec("/bin/actor", "links", "/data/out", secret); code != 0 {
+			t.Fatal("cannot make a link in the data")
+		}
+		if out, code := h.exec("/bin/actor", "read", "/data/out"); code == 0 {
+			t.Errorf("through a link: got %q", out)
+		}
+		if out, code := h.exec("/bin/actor", "read", "/data/../../../../.."+secret); code == 0 {
+			t.Errorf("through dots: got %q", out)
+		}
+		// What the application writes belongs to its own id on disk, and never to setuid root.
+		if _, code := h.exec("/bin/actor", "write", "/data/mine", "x"); code != 0 {
+			t.Error("cannot write its own data")
+		}
+		var s unix.Stat_t
+		if err := unix.Stat(filepath.Join(h.dir, "state/data/web/mine"), &s); err != nil || s.Uid != 1000 {
+			t.Errorf("on disk: got owner %d, %v, want 1000", s.Uid, err)
+		}
+	})
+}
+
+func TestAVolumeThatIsALinkIsRefused(t *testing.T) {
+	h := newHost(t, "")
+	u := h.actor("sleep")
+	link := filepath.Join(h.dir, "link")
+	if err := os.Symlink("/etc", link); err != nil {
+		t.Fatal(err)
+	}
+	u.Data = map[string]string{"db": link}
+	if err := h.Start(t.Context(), u); err == nil {
+		t.Error("got a volume that leads to /etc")
+	}
+}
+
+func TestAnImageWhoseMountPointsAreLinksIsRefused(t *testing.T) {
+	h := newHost(t, "")
+	for _, dir := range []string{"proc", "data", "tmp"} {
+		file, img := h.image("links-"+dir, func(root string) {
+			if err := errors.Join(os.Remove(filepath.Join(root, dir)), os.Symlink("/etc", filepath.Join(root, dir))); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if err := h.Start(t.Context(), h.unit("1.0.0", file, img, "/bin/actor", "sleep")); err == nil || !strings.Contains(err.Error(), "/"+dir) {
+			t.Errorf("%s: got %v, want an error that names it", dir, err)
+		}
+	}
+}
+
+func TestAnImageThatIsNotTheManifestsIsRefused(t *testing.T) {
+	h := newHost(t, "")
+	u := h.actor("sleep")
+	f, err := os.OpenFile(u.Image, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{1}, u.Manifest.Image.Size-1); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Start(t.Context(), u); err == nil || !strings.Contains(err.Error(), "verity root") {
+		t.Errorf("got %v, want an error about the root", err)
+	}
+}
+
+func TestWhatIsNotGrantedOrNotHereIsRefused(t *testing.T) {
+	h := newHost(t, "")
+	u := h.actor("sleep")
+	u.Manifest.Permissions = []release.AppPermission{{Name: "proc-full"}}
+	if err := h.Start(t.Context(), u); err == nil || !strings.Contains(err.Error(), "not granted") {
+		t.Errorf("permission: got %v", err)
+	}
+	u.Manifest.Permissions = nil
+	for _, level := range []string{"sandbox", "vm"} {
+		u.Manifest.Isolation.Level = level
+		if err := h.Start(t.Context(), u); !errors.Is(err, workloads.ErrMissing) {
+			t.Errorf("level %s: got %v, want that the host lacks it", level, err)
+		}
+	}
+	if st := h.status(); st.Running {
+		t.Errorf("got %+v, want that nothing runs", st)
+	}
+}
+
+func TestAHealthCommandThatHangsEndsInTime(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		u := h.actor("sleep")
+		u.Manifest.Health.Exec = []string{"/bin/actor", "hang"}
+		u.Manifest.Health.Timeout = release.Duration(300 * time.Millisecond)
+		h.start(u)
+		if err := h.Healthy(t.Context(), "web"); err == nil || !strings.Contains(err.Error(), "deadline") {
+			t.Errorf("got %v, want that time is up", err)
+		}
+		h.eventually("the command's end", func() bool {
+			out, _ := h.exec("/bin/actor", "processes")
+			return strings.TrimSpace(out) == "2" // the application and who asks
+		})
+	})
+}
+
+func TestAStubbornApplicationIsKilledAfterItsGrace(t *testing.T) {
+	h := newHost(t, "")
+	u := h.actor("stubborn")
+	u.Manifest.Run.Grace = release.Duration(100 * time.Millisecond)
+	h.start(u)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := h.Stop(ctx, "web"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,160 @@
+package runner_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/twinkeel/twinkeel/workloads/oci"
+)
+
+// shims are the processes of the shims of web.
+func (h *host) shims() []int {
+	var pids []int
+	dirs, _ := filepath.Glob(filepath.Join(h.dir, "run", "web.*"))
+	for _, d := range dirs {
+		pids = append(pids, oci.Groups().Members("/twinkeel/"+filepath.Base(d)+".shim")...)
+	}
+	return pids
+}
+
+// apps are the processes of web itself.
+func (h *host) apps() []int {
+	var pids []int
+	dirs, _ := filepath.Glob(filepath.Join(h.dir, "run", "web.*"))
+	for _, d := range dirs {
+		pids = append(pids, oci.Groups().Members("/twinkeel/"+filepath.Base(d))...)
+	}
+	return pids
+}
+
+func kill(t *testing.T, pids []int) {
+	t.Helper()
+	if len(pids) == 0 {
+		t.Fatal("nothing to kill")
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAKilledShimIsReplacedAndItsApplicationStartsOnce(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		h.start(h.actor("sleep"))
+		before := h.apps()
+		kill(t, h.shims())
+		h.eventually("a new shim", func() bool {
+			st, err := h.Status(t.Context(), "web")
+			return err == nil && st.Running
+		})
+		if now := h.apps(); len(now) != 1 || now[0] == before[0] {
+			t.Errorf("processes: got %v after %v, want one other", now, before)
+		}
+		if n := strings.Count(h.said(), "sleeping"); n != 2 {
+			t.Errorf("log: got %d starts, want 2 and no line lost:\n%s", n, h.said())
+		}
+	})
+}
+
+func TestAnotherAgentFindsTheApplicationRunning(t *testing.T) {
+	h := newHost(t, "")
+	u := h.actor("sleep")
+	h.start(u)
+	before := h.apps()
+	h.open() // the agent was killed and is back
+	if now := h.apps(); len(now) != 1 || now[0] != before[0] {
+		t.Errorf("processes: got %v, want %v", now, before)
+	}
+	if err := h.Start(t.Context(), u); err == nil {
+		t.Error("it was started twice")
+	}
+	if st := h.status(); !st.Running || st.Restarts != 0 {
+		t.Errorf("got %+v, want it untouched", st)
+	}
+}
+
+func TestAKilledApplicationIsStartedAgain(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		h.start(h.actor("sleep"))
+		kill(t, h.apps())
+		h.eventually("a restart", func() bool { st := h.status(); return st.Restarts == 1 && st.Running })
+		contains(t, h.status().Exit, "killed")
+	})
+}
+
+func TestAShimAndAgentKilledTogetherLeaveNothingTwice(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		h.start(h.actor("sleep"))
+		// The agent that comes next may be quicker than the one that is left: both look
+		// after it, and one lock decides.
+		kill(t, append(h.shims(), h.apps()...))
+		h.open()
+		h.eventually("the application", func() bool { st, err := h.Status(t.Context(), "web"); return err == nil && st.Running })
+		if now := h.apps(); len(now) != 1 {
+			t.Errorf("processes: got %v, want one", now)
+		}
+	})
+}
+
+func TestADirectoryWithoutARoleIsSweptAway(t *testing.T) {
+	h := newHost(t, "")
+	stray := filepath.Join(h.dir, "run", "web.99")
+	if err := os.MkdirAll(stray, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	h.open()
+	if _, err := os.Stat(stray); err == nil {
+		t.Error("what a cut start left is still there")
+	}
+}
+
+func TestARuntimeThatIsKilledOrGoneIsAnErrorAndLeavesNothing(t *testing.T) {
+	h := newHost(t, "")
+	u := h.actor("sleep")
+	fake := filepath.Join(h.dir, "runtime")
+	for name, script := range map[string]string{
+		"killed": "#!/bin/sh\ncase $* in *version*) echo runc version 1.4.0;; *run*) kill -9 $$;; esac\n",
+		"gone":   "#!/bin/sh\ncase $* in *version*) echo runc version 1.4.0;; *) exit 127;; esac\n",
+		"liar":   "#!/bin/sh\necho something else\n",
+	} {
+		if err := os.WriteFile(fake, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		h.options.Runtime = fake
+		h.open()
+		if err := h.Start(t.Context(), u); err == nil {
+			t.Errorf("%s: it started", name)
+		}
+		if dirs, _ := filepath.Glob(filepath.Join(h.dir, "run", "web.*")); len(dirs) != 0 {
+			t.Errorf("%s: left %v", name, dirs)
+		}
+	}
+	h.options.Runtime = ""
+	h.open()
+	h.start(u)
+}
+
+// residentKiB is what a process holds in memory.
+func residentKiB(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
+			n, err := strconv.Atoi(f[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
+}
