@@ -5,6 +5,8 @@
 # make demo      a real Debian, updated over A/B slots by the real agent (needs root)
 # make e2e       virtual machines, updated for real: E2E="-all" for every case, and see
 #                go run ./internal/e2e -h
+# make debian    a real Debian from a package list to a machine that updates itself (needs
+#                root for the images)
 # make bench     the figures of docs/BENCHMARKS.md
 # make bench-delta PAIRS=esbuild,os12   deltas beside other tools; docs/bench-tables.md
 # make fuzz      every fuzz target for FUZZTIME, two at a time; a part of make test
@@ -19,7 +21,7 @@ HISTORIES ?= 20000
 COMMANDS := twinkeel twinkeeld twinkeel-server twinkeel-init
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all build check lint test fuzz demo e2e images images-check quickstart deb bench bench-delta campaign clean
+.PHONY: all build check lint test fuzz demo e2e images images-check quickstart deb debian bench bench-delta campaign clean
 all: build
 
 build:
@@ -53,6 +55,12 @@ fuzz:
 
 deb:
 	cd packaging && $(GO) run . -out ../.cache/deb
+
+debian: build deb
+	@.ci/install demo
+	@.ci/install e2e
+	examples/debian/build.sh .cache/debian
+	$(GO) run ./examples/debian -bin bin
 
 demo: build images
 	$(GO) run ./examples/demo -bin bin -images .cache/demo/current -work .cache/demo/run

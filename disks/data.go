@@ -22,7 +22,7 @@ type Data struct {
 }
 
 // The directories on the data partition that stand for /etc and /var of both slots.
-// Source: docs/format-boot.md, "Data partition".
+// Source: docs/format-boot.md, "What it does".
 const (
 	etcDir = "twinkeel/identity"
 	varDir = "twinkeel/var/upper"

@@ -53,6 +53,9 @@ func TestTheSameSourceGivesTheSamePackages(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range strings.Split(strings.TrimSuffix(string(tracked), "\x00"), "\x00") {
+		if info, err := os.Lstat(filepath.Join("..", name)); err != nil || !info.Mode().IsRegular() {
+			continue // a link of an example, or removed and not committed yet
+		}
 		b, err := os.ReadFile(filepath.Join("..", name))
 		if err != nil {
 			t.Fatal(err)
