@@ -17,6 +17,7 @@ type account struct {
 	pardoned  map[release.Digest]bool   // by an operator, since they were denied last
 	last      *agent.Denial             // the newest one that the boot record has to hold, too
 	trials    int                       // starts of the slot on trial since it was armed
+	decided   *Release                  // a trial passed, and a record that commits it was begun
 	rotten    [2]bool                   // slots whose medium was spoilt
 	spoilt    bool                      // one copy of the boot record was, and was not written since
 	versions  map[string]int64          // of metadata files, by role, as last seen

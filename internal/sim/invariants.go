@@ -24,7 +24,7 @@ func Laws() []Law {
 		{2, "onlyVerifiedBits", "A slot that a loader can pick equals, bit for bit, a signed release, durably, before it is armed."},
 		{3, "neverWriteWhatIsInUse", "The running slot is never written, the fallback only once the running one is committed, the idle one only when it durably cannot boot."},
 		{4, "noDowngrade", "The committed version falls only by a recorded rollback, security epoch and metadata versions never."},
-		{5, "onlyHealthyCommits", "A commit needs a passed verdict in this boot of this slot."},
+		{5, "onlyHealthyCommits", "A commit needs a passed verdict in this boot of this slot, or in the one whose commit a power cut interrupted."},
 		{6, "applicationDataIsKept", "What an application wrote is in the generation that it wrote to, or lives on in one that began from it, unless it was dropped by hand or by the quota."},
 		{7, "allOrNothing", "No application is started but those of the deployment that the running slot's pointer names, on the generation that it names."},
 		{8, "unhealthyNeverReturns", "What was left for a verdict or by hand is not armed again by itself, and only what failed is denied for failing."},
@@ -164,11 +164,14 @@ func (m *Machine) onlyHealthyCommits(old, next bootloader.State) {
 		switch {
 		case slot != m.boot.Slot:
 			m.broke(5, "slot %s is committed while slot %s runs", slot, m.boot.Slot)
+		case m.decided == m.runs:
+			// The other copy of the record says so already.
 		case m.runs.Behaviour != Healthy || !m.passed:
 			m.broke(5, "%s is committed; it is %s, its probe passed in this boot: %t", m.runs.Manifest.Version, m.runs.Behaviour, m.passed)
 		case m.age-m.firstPass < Soak:
 			m.broke(5, "%s is committed %s after its probe passed first, the soak period is %s", m.runs.Manifest.Version, m.age-m.firstPass, Soak)
 		default:
+			m.decided = m.runs
 			m.noDowngrade(m.runs)
 		}
 	}

@@ -185,6 +185,7 @@ func (m *Machine) armed(slot partitions.Slot, is bootloader.Record) {
 	if t.Phase != agent.Armed {
 		m.broke(9, "slot %s is armed while the journal says %s", slot, t.Phase)
 	}
+	m.decided = nil
 	m.unhealthyNeverReturns(r, t)
 	m.heldBack(r, t)
 	if r.Manifest.Epoch < m.epoch && t.Kind != agent.KindRollback {
