@@ -15,6 +15,7 @@ type account struct {
 	epoch     uint64                    // the highest one ever committed
 	denied    map[release.Digest]uint64 // deployments, with the attempt up to which they are denied
 	pardoned  map[release.Digest]bool   // by an operator, since they were denied last
+	forgiven  map[agent.Denial]bool     // entries that were there when it did so; they may linger
 	last      *agent.Denial             // the newest one that the boot record has to hold, too
 	trials    int                       // starts of the slot on trial since it was armed
 	decided   *Release                  // a trial passed, and a record that commits it was begun
@@ -54,19 +55,17 @@ func (m *Machine) proven(d release.Digest) {
 // remember takes into account what was denied since the last look.
 func (m *Machine) remember() {
 	if b := m.State.stable["denials.json"]; m.fresh("denials.json", b) {
-		var r struct {
-			Denials []agent.Denial `json:"denials"`
-		}
-		if Record(b, &r) {
-			for _, d := range r.Denials {
-				if _, known := m.denied[d.Deployment]; !known {
-					m.deniedForCause(d)
-					if d.Code != agent.CodeTrialLost && d.Code != agent.CodeDenied {
-						m.last = &d
-					}
-				}
-				m.deny(d.Deployment, d.Attempt)
+		for _, d := range denialsIn(b) {
+			if m.forgiven[d] {
+				continue
 			}
+			if _, known := m.denied[d.Deployment]; !known {
+				m.deniedForCause(d)
+				if d.Code != agent.CodeTrialLost && d.Code != agent.CodeDenied {
+					m.last = &d
+				}
+			}
+			m.deny(d.Deployment, d.Attempt)
 		}
 	}
 	if b := m.State.stable["journal.json"]; m.fresh("journal.json", b) {
@@ -81,6 +80,17 @@ func (m *Machine) remember() {
 	if s := m.loader.durable(); !s.Denied.IsZero() && !m.pardoned[s.Denied] {
 		m.deny(s.Denied, s.DeniedAttempt)
 	}
+}
+
+// denialsIn reads denials.json.
+func denialsIn(b []byte) []agent.Denial {
+	var r struct {
+		Denials []agent.Denial `json:"denials"`
+	}
+	if !Record(b, &r) {
+		return nil
+	}
+	return r.Denials
 }
 
 // deny takes a denial into account.
@@ -105,6 +115,9 @@ func (m *Machine) Allow() {
 	}
 	if s := m.loader.durable(); !s.Denied.IsZero() {
 		m.pardoned[s.Denied] = true
+	}
+	for _, d := range denialsIn(m.State.stable["denials.json"]) {
+		m.forgiven[d] = true
 	}
 	clear(m.denied)
 	m.last = nil
@@ -167,12 +180,8 @@ func (m *Machine) Denied(r *Release) (code string, denied bool) {
 
 // Denials lists the deployments that the host refuses.
 func (m *Machine) Denials() []release.Digest {
-	var list struct {
-		Denials []agent.Denial `json:"denials"`
-	}
-	Record(m.State.view["denials.json"], &list)
 	var all []release.Digest
-	for _, d := range list.Denials {
+	for _, d := range denialsIn(m.State.view["denials.json"]) {
 		all = append(all, d.Deployment)
 	}
 	return all
