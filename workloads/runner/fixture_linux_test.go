@@ -62,13 +62,13 @@ const inside = "TWINKEEL_TEST_INSIDE"
 // host is a machine to run applications on.
 type host struct {
 	*runner.Runner
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	options runner.Options
 }
 
 // need skips a test where a part of it cannot be had, loudly, and fails it in CI.
-func need(t *testing.T, ok bool, what string) {
+func need(t testing.TB, ok bool, what string) {
 	t.Helper()
 	if ok {
 		return
@@ -80,7 +80,7 @@ func need(t *testing.T, ok bool, what string) {
 }
 
 // runtimes are those that this machine has.
-func runtimes(t *testing.T) []string {
+func runtimes(t testing.TB) []string {
 	t.Helper()
 	need(t, os.Geteuid() == 0, "root, for namespaces and mounts")
 	var list []string
@@ -93,7 +93,7 @@ func runtimes(t *testing.T) []string {
 	return list
 }
 
-func newHost(t *testing.T, runtime string) *host {
+func newHost(t testing.TB, runtime string) *host {
 	t.Helper()
 	runtimes(t)
 	if err := loopback(); err != nil {
@@ -172,7 +172,7 @@ func loopback() error {
 }
 
 // program builds one of the commands of internal/probes, once.
-func program(t *testing.T, name string) string {
+func program(t testing.TB, name string) string {
 	t.Helper()
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("twinkeel-programs-%d", os.Getpid()))
 	out := filepath.Join(dir, name)
@@ -229,7 +229,7 @@ func (h *host) image(name string, change func(root string)) (string, release.Ima
 	return file, img
 }
 
-func copyFile(t *testing.T, from, to string, mode os.FileMode) {
+func copyFile(t testing.TB, from, to string, mode os.FileMode) {
 	t.Helper()
 	b, err := os.ReadFile(from)
 	if err == nil {
@@ -334,7 +334,7 @@ func eachRuntime(t *testing.T, test func(*testing.T, *host)) {
 	}
 }
 
-func contains(t *testing.T, got, want string) {
+func contains(t testing.TB, got, want string) {
 	t.Helper()
 	if !strings.Contains(got, want) {
 		t.Errorf("got %q, want %q in it", got, want)

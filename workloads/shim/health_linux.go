@@ -96,14 +96,16 @@ func (s *supervisor) http(ctx context.Context, pid int, port uint16, path string
 // socket that was handed over is the host's.
 func (s *supervisor) dial(ctx context.Context, pid int, port uint16) (net.Conn, error) {
 	m := s.order.Unit.Manifest
-	for _, h := range m.Network.Sockets {
-		if at, err := netip.ParseAddrPort(h.Listen); err == nil && at.Port() == port {
-			addr := at.Addr()
-			if addr.IsUnspecified() {
-				addr = netip.MustParseAddr("127.0.0.1")
-			}
-			return new(net.Dialer).DialContext(ctx, "tcp", netip.AddrPortFrom(addr, port).String())
+	for i, h := range m.Network.Sockets {
+		if at, err := netip.ParseAddrPort(h.Listen); err != nil || at.Port() != port {
+			continue
 		}
+		// Not the manifest's address: a trial was handed another one.
+		at, err := listens(s.sockets[i])
+		if err != nil {
+			return nil, err
+		}
+		return new(net.Dialer).DialContext(ctx, "tcp", at.String())
 	}
 	hosts := []string{"127.0.0.1"}
 	if s.order.Link != nil {
@@ -118,6 +120,29 @@ func (s *supervisor) dial(ctx context.Context, pid int, port uint16) (net.Conn, 
 		}
 	}
 	return nil, err
+}
+
+// listens is where a socket can be reached from this host.
+func listens(f *os.File) (netip.AddrPort, error) {
+	sa, err := unix.Getsockname(int(f.Fd()))
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("address of %s: %w", f.Name(), err)
+	}
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		addr := netip.AddrFrom4(a.Addr)
+		if addr.IsUnspecified() {
+			addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		}
+		return netip.AddrPortFrom(addr, uint16(a.Port)), nil
+	case *unix.SockaddrInet6:
+		addr := netip.AddrFrom16(a.Addr)
+		if addr.IsUnspecified() {
+			addr = netip.IPv6Loopback()
+		}
+		return netip.AddrPortFrom(addr, uint16(a.Port)), nil
+	}
+	return netip.AddrPort{}, fmt.Errorf("address of %s: got family %T, want the internet's", f.Name(), sa)
 }
 
 // dialInside connects from the network namespace of a process. A socket belongs to the
