@@ -79,6 +79,7 @@ type Agent struct {
 	appVerdict  Verdict
 	appReason   *Reason // of the verdict
 	appEvidence []string
+	appSettled  bool // settleApps was done
 
 	mem    sync.Mutex         // guards what follows
 	wake   context.CancelFunc // ends the daemon's nap

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/twinkeel/twinkeel/agent/health"
+	"github.com/twinkeel/twinkeel/workloads"
 )
 
 // advanceApps takes steps of the transaction of applications until there is nothing to
@@ -29,6 +30,9 @@ func (a *Agent) advanceApps(ctx context.Context) (AppTransaction, error) {
 		if err != nil {
 			return t, err
 		}
+		if err := a.settleApps(&t); err != nil {
+			return t, err
+		}
 		o, err := a.observeApps(ctx, m, &t)
 		if err != nil {
 			return t, err
@@ -46,6 +50,28 @@ func (a *Agent) advanceApps(ctx context.Context) (AppTransaction, error) {
 		}
 	}
 	return AppTransaction{}, fmt.Errorf("transaction of applications does not come to rest")
+}
+
+// settleApps makes sure, once in a process, that journal and pointer are what they seem to
+// be: a process before this one may have been killed between a rename and the sync of its
+// directory, and what would be built on that a power cut takes back.
+func (a *Agent) settleApps(t *AppTransaction) error {
+	if a.appSettled || t.Phase == AppIdle {
+		a.appSettled = true
+		return nil
+	}
+	p, err := a.st.pointer(t.Slot)
+	if err != nil {
+		return err
+	}
+	if err := a.st.save(pointerFile(t.Slot), &p); err != nil {
+		return err
+	}
+	if err := a.saveAppJournal(t); err != nil {
+		return err
+	}
+	a.appSettled = true
+	return nil
 }
 
 // doApps carries out one step.
@@ -158,7 +184,7 @@ func (a *Agent) hasGeneration(app, name string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("data of app %s: %w", app, err)
 	}
-	return slices.ContainsFunc(list, func(g Generation) bool { return g.Name == name }), nil
+	return slices.ContainsFunc(list, func(g workloads.Generation) bool { return g.Name == name }), nil
 }
 
 // permitApps asks whether a transaction that only fetches may go on.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/workloads"
 )
 
 // commitApps makes the new set's data the live one and ends the transaction. The set
@@ -274,8 +275,8 @@ func (a *Agent) sweepData(t *AppTransaction) error {
 		if err != nil {
 			return err
 		}
-		list = slices.DeleteFunc(list, func(g Generation) bool { return used[app+"/"+g.Name] })
-		slices.SortStableFunc(list, func(x, y Generation) int {
+		list = slices.DeleteFunc(list, func(g workloads.Generation) bool { return used[app+"/"+g.Name] })
+		slices.SortStableFunc(list, func(x, y workloads.Generation) int {
 			return rank(rejected, app, x) - rank(rejected, app, y)
 		})
 		for i := 0; i < len(list)-keep; i++ {
@@ -288,7 +289,7 @@ func (a *Agent) sweepData(t *AppTransaction) error {
 	return nil
 }
 
-func rank(r parkedRecord, app string, g Generation) int {
+func rank(r parkedRecord, app string, g workloads.Generation) int {
 	if slices.ContainsFunc(r.Entries, func(p parked) bool { return p.App == app && p.Generation == g.Name }) {
 		return 1
 	}

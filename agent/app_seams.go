@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"time"
 
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/release"
@@ -45,7 +44,7 @@ type AppImages interface {
 	// OpenRead opens an image that was sealed; fs.ErrNotExist if there is none.
 	OpenRead(root release.Digest) (partitions.OpenDevice, error)
 	// OpenWrite opens an image that is not sealed, of size bytes, and makes it if need be.
-	// Nothing is written where there is no room for all of it: ErrNoRoom.
+	// Nothing is written where there is no room for all of it: workloads.ErrNoRoom.
 	OpenWrite(root release.Digest, size int64) (partitions.OpenDevice, error)
 	// Seal durably makes an image one that may run.
 	Seal(root release.Digest) error
@@ -61,7 +60,7 @@ type AppImages interface {
 // shared, identity and cache volumes stand beside the generations.
 type AppData interface {
 	// Generations lists what there is of an app, the oldest first.
-	Generations(app string) ([]Generation, error)
+	Generations(app string) ([]workloads.Generation, error)
 	// Apps lists the apps of which there is anything.
 	Apps() ([]string, error)
 	// CheckClone reports why Clone would not come to its end, for lack of room or within
@@ -76,11 +75,4 @@ type AppData interface {
 	Volumes(app, generation string, m *release.AppManifest) (map[string]string, error)
 	// Remove drops a generation; one that is not there is no error.
 	Remove(app, generation string) error
-}
-
-// Generation is one state of an application's versioned data.
-type Generation struct {
-	Name  string
-	Made  time.Time
-	Bytes int64 // 0: not known
 }

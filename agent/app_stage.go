@@ -8,10 +8,8 @@ import (
 	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/workloads"
 )
-
-// ErrNoRoom is in the chain of an error of AppImages and AppData about room.
-var ErrNoRoom = errors.New("no room")
 
 // stageApps fetches the images of the apps that change, by the way of an image of the OS.
 func (a *Agent) stageApps(ctx context.Context, m machine, t *AppTransaction) error {
@@ -99,7 +97,7 @@ func (a *Agent) planApp(ctx context.Context, mf *release.AppManifest, running *D
 	at := place{
 		write: func() (partitions.OpenDevice, error) {
 			dev, err := store.OpenWrite(img.Root, img.Size+verity.TreeSize(img.Size))
-			if errors.Is(err, ErrNoRoom) {
+			if errors.Is(err, workloads.ErrNoRoom) {
 				return nil, &Refusal{Reason{CodeNoRoom, err.Error()}, err}
 			}
 			return dev, err

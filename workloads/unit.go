@@ -13,6 +13,16 @@ import (
 // runtime for an isolation level. The unit is refused; nothing is lowered.
 var ErrMissing = errors.New("the host lacks it")
 
+// ErrNoRoom is in the chain of an error about an image or data that does not fit.
+var ErrNoRoom = errors.New("no room")
+
+// Generation is one state of an application's versioned data.
+type Generation struct {
+	Name  string
+	Made  time.Time
+	Bytes int64 // 0: not known
+}
+
 // Unit is one application as it is to run.
 type Unit struct {
 	Manifest *release.AppManifest

@@ -191,12 +191,12 @@ type Images struct{ *Applications }
 func (i Images) Remove(root release.Digest) error { return i.removeImage(root) }
 
 // Generations implements agent.AppData.
-func (p *Applications) Generations(app string) ([]agent.Generation, error) {
-	var list []agent.Generation
+func (p *Applications) Generations(app string) ([]workloads.Generation, error) {
+	var list []workloads.Generation
 	for name, v := range p.data[app] {
-		list = append(list, agent.Generation{Name: name, Made: time.Unix(int64(v.made), 0), Bytes: int64(len(v.content))})
+		list = append(list, workloads.Generation{Name: name, Made: time.Unix(int64(v.made), 0), Bytes: int64(len(v.content))})
 	}
-	slices.SortFunc(list, func(a, b agent.Generation) int { return a.Made.Compare(b.Made) })
+	slices.SortFunc(list, func(a, b workloads.Generation) int { return a.Made.Compare(b.Made) })
 	return list, p.w.call(op{verb: "list data", name: app})
 }
 
