@@ -124,7 +124,7 @@ var homes = []home{
 	{"github.com/spf13/cobra", []string{"cmd/..."}, nil, "libraries know nothing of command lines"},
 	{"github.com/spf13/pflag", []string{"cmd/..."}, nil, "comes with cobra"},
 	{"golang.org/x/term", []string{"cmd/..."}, nil, "only a command sits at a terminal"},
-	{"golang.org/x/sys/unix", []string{"partitions/...", "internal/durable", "internal/crashrig", "images", "agent/fetcher/...", "agent/writer", "agent/control", "agent/confine", "agent/health", "internal/machine", "internal/vm/guest", "internal/e2e/guest", "boot/...", "internal/probes/...", "workloads/data", "workloads/mount", "workloads/oci", "workloads/network", "workloads/shim", "workloads/runner", "examples/...", "cmd/..."}, nil, "system calls stay in the real implementations of seams"},
+	{"golang.org/x/sys/unix", []string{"partitions/...", "internal/durable", "internal/crashrig", "images", "agent/fetcher/...", "agent/writer", "agent/control", "agent/confine", "agent/health", "internal/machine", "internal/vm/guest", "internal/e2e/guest", "boot/...", "internal/probes/...", "workloads/data", "workloads/store", "workloads/mount", "workloads/oci", "workloads/network", "workloads/shim", "workloads/runner", "examples/...", "cmd/..."}, nil, "system calls stay in the real implementations of seams"},
 	{"github.com/opencontainers/runtime-spec", []string{"workloads/spec"}, nil, "the format is written in one place"},
 	{"github.com/vishvananda/netlink", []string{"workloads/network"}, nil, "links have one place"},
 	{"github.com/google/nftables", []string{"workloads/network"}, nil, "the packet filter has one place"},
