@@ -168,6 +168,17 @@ func (h *AppHealth) validate() error {
 // permissions are the names that hosts know; whatever else an app asks for is refused.
 const permissions = "app-socket capability device host-network host-path isolation-userns outbound proc-full publish-low root"
 
+// CheckPermission refuses a permission that hosts do not know.
+func CheckPermission(p AppPermission) error {
+	if err := oneOf("permission", p.Name, permissions); err != nil {
+		return err
+	}
+	if len(p.Value) > 255 || strings.ContainsFunc(p.Value, control) {
+		return fmt.Errorf("permission %s: value %.40q is too long or holds control characters", p.Name, p.Value)
+	}
+	return nil
+}
+
 func (m *AppManifest) validateRest() error {
 	if m.Isolation.Kernel != "" {
 		if m.Isolation.Level != "vm" {
@@ -192,11 +203,8 @@ func (m *AppManifest) validateRest() error {
 		}
 	}
 	for i, p := range m.Permissions {
-		if err := oneOf("permission", p.Name, permissions); err != nil {
+		if err := CheckPermission(p); err != nil {
 			return err
-		}
-		if len(p.Value) > 255 || strings.ContainsFunc(p.Value, control) {
-			return fmt.Errorf("permission %s: value %.40q is too long or holds control characters", p.Name, p.Value)
 		}
 		if i > 0 && (m.Permissions[i-1].Name+"\x00"+m.Permissions[i-1].Value) >= p.Name+"\x00"+p.Value {
 			return fmt.Errorf("permission %s: permissions are not sorted, or one stands twice", p.Name)

@@ -6,6 +6,7 @@ import (
 	"github.com/twinkeel/twinkeel/agent/health"
 	"github.com/twinkeel/twinkeel/agent/policy"
 	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/release"
 )
 
 // DefaultPath is where a host has its configuration.
@@ -32,6 +33,30 @@ type Config struct {
 	Poll   Poll
 	Update Update
 	Health Health
+	Apps   Apps
+}
+
+// Apps is [apps] with its [[app]] tables.
+type Apps struct {
+	Path    string   // directory of images and data, on the data partition; default: /var/lib/twinkeel-apps
+	Runtime string   // command of the container runtime; "": crun or runc, whichever is there
+	Bridge  string   // of private networks
+	Network string   // their addresses, as a prefix
+	Allow   []string // permissions that every app gets, as name or name=value
+	Deny    []string // permissions that no app gets
+	Keep    int      // parked generations of an app's data
+	Wanted  []App
+}
+
+// App is one [[app]] table: an application that this host is to run.
+type App struct {
+	Name      string
+	Publisher string
+	Version   release.Version // this one and no other; zero: the newest
+	Hold      bool
+	Bundled   bool // only releases of the OS install it
+	Allow     []string
+	Deny      []string
 }
 
 // FetcherSpawn makes the agent start its own fetcher.
@@ -74,8 +99,15 @@ func Default() *Config {
 		Slots:   map[partitions.Slot]map[string]string{partitions.A: {}, partitions.B: {}},
 		Boot:    Boot{Loader: "auto", Tries: 3, Reboot: []string{"systemctl", "reboot"}},
 		Poll:    Poll{Interval: 30 * time.Minute},
+		Apps:    Apps{Path: "/var/lib/twinkeel-apps", Bridge: "twinkeel0", Network: "10.89.0.0/16", Keep: 4},
 		Health:  Health{Deadline: 10 * time.Minute, Soak: 2 * time.Minute},
 	}
+}
+
+// HasSlots reports whether the system itself is updated. A host without slots runs
+// applications only: what else is on it belongs to its own package manager.
+func (c *Config) HasSlots() bool {
+	return len(c.Slots[partitions.A])+len(c.Slots[partitions.B]) > 0
 }
 
 // Images returns the names of the images that a slot has partitions for, sorted.

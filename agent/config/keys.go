@@ -42,6 +42,13 @@ var keys = map[string]setter{
 	"update.windows":   list(setWindows),
 	"update.bandwidth": setBandwidth,
 	"health.deadline":  duration(func(c *Config) *time.Duration { return &c.Health.Deadline }, time.Second, 24*time.Hour),
+	"apps.path":        text(func(c *Config) *string { return &c.Apps.Path }, checkPath),
+	"apps.runtime":     text(func(c *Config) *string { return &c.Apps.Runtime }, checkPath),
+	"apps.bridge":      text(func(c *Config) *string { return &c.Apps.Bridge }, checkName),
+	"apps.network":     text(func(c *Config) *string { return &c.Apps.Network }, checkPrefix),
+	"apps.allow":       list(func(c *Config, l []string) error { return setGrants(&c.Apps.Allow, l) }),
+	"apps.deny":        list(func(c *Config, l []string) error { return setGrants(&c.Apps.Deny, l) }),
+	"apps.keep":        setKeep,
 	"health.soak":      duration(func(c *Config) *time.Duration { return &c.Health.Soak }, 0, 24*time.Hour),
 }
 

@@ -75,6 +75,8 @@ func (p *parser) key(key, name string, v any) {
 		p.partition(key, slot, image, v)
 	case key == "health.probe":
 		p.probes(v)
+	case key == "app":
+		p.apps(v)
 	default:
 		p.fail(key, "unknown key"+nearest(key))
 	}
@@ -82,7 +84,7 @@ func (p *parser) key(key, name string, v any) {
 
 func isSection(key string) bool {
 	switch key {
-	case "slots", "slots.a", "slots.b", "boot", "poll", "update", "health":
+	case "slots", "slots.a", "slots.b", "boot", "poll", "update", "health", "apps":
 		return true
 	}
 	return false

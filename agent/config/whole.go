@@ -118,6 +118,9 @@ func (p *parser) whole() {
 	for _, required := range []struct{ key, value string }{
 		{"server", c.Server}, {"channel", c.Channel}, {"compatible", c.Compatible},
 	} {
+		if required.key == "compatible" && !c.HasSlots() && len(c.Apps.Wanted) > 0 {
+			continue // there is no machine that a release could be made for
+		}
 		if required.value == "" {
 			p.failSet(required.key, "is missing")
 		}
@@ -135,7 +138,7 @@ func (p *parser) whole() {
 			}
 			used[spec] = key
 		}
-		if _, ok := c.Slots[slot]["root"]; !ok {
+		if _, ok := c.Slots[slot]["root"]; !ok && (c.HasSlots() || len(c.Apps.Wanted) == 0) {
 			p.failSet("slots."+slot.String()+".root", "is missing")
 		}
 	}
