@@ -28,8 +28,6 @@ func (a *Agent) askApps(ctx context.Context, r Request) (*AppAnswer, error) {
 		return a.listPermissions(d, r.App.Name)
 	case AppDataList:
 		return a.listData(d, r.App.Name)
-	case AppLogs:
-		return a.logs(ctx, r.App)
 	}
 	return nil, &Refusal{Reason{CodeUsage, fmt.Sprintf("unknown question about apps: %.40q", r.App.Do)}, nil}
 }
@@ -190,13 +188,16 @@ func (a *Agent) listData(d *Deployment, only string) (*AppAnswer, error) {
 // maxLogLines bounds what one request gets of an application's output.
 const maxLogLines = 1000
 
-func (a *Agent) logs(ctx context.Context, r *AppRequest) (*AppAnswer, error) {
+func (a *Agent) logs(ctx context.Context, r Request) (*AppAnswer, error) {
+	if err := a.needApps(r); err != nil {
+		return nil, err
+	}
 	console := a.console()
 	if console == nil {
 		return nil, &Refusal{Reason{CodeUsage, "the runner of this host keeps no output"}, nil}
 	}
 	var out limitedLog
-	err := console.Logs(ctx, r.Name, min(max(r.Lines, 1), maxLogLines), false, &out)
+	err := console.Logs(ctx, r.App.Name, min(max(r.App.Lines, 1), maxLogLines), false, &out)
 	return &AppAnswer{Logs: string(out)}, err
 }
 

@@ -29,6 +29,11 @@ func (a *Agent) Do(ctx context.Context, r Request, emit func(Event)) (Result, er
 	case VerbRollback, VerbHold, VerbUnhold, VerbUndeny:
 		a.interrupt()
 	case VerbApp:
+		if r.App != nil && r.App.Do == AppLogs {
+			// Output may hold secrets: it is for those who may change things.
+			answer, err := a.logs(ctx, r)
+			return Result{Apps: answer}, err
+		}
 		// An update waits for its turn; the operator's other decisions do not.
 		if r.App != nil && r.App.Do != AppUpdate {
 			a.interrupt()

@@ -34,6 +34,9 @@ var exitCodes = map[string]int{
 	agent.CodeTrialLost:    ExitHeld,
 	agent.CodeRetry:        ExitHeld,
 	agent.CodeEpoch:        ExitHeld,
+	agent.CodeUnhealthy:    ExitBack, // of an application; a trial of the OS ends in another boot
+	agent.CodePermission:   ExitHeld,
+	agent.CodeDataFormat:   ExitHeld,
 	agent.CodeUntrusted:    ExitUntrusted,
 	agent.CodeExpired:      ExitUntrusted,
 	agent.CodeRootWithheld: ExitUntrusted,

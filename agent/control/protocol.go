@@ -73,7 +73,7 @@ func known(v agent.Verb) bool { return reads(v) || changes(v) }
 // reads tells the verbs that answer from what is known and change nothing.
 func reads(v agent.Verb) bool {
 	switch v {
-	case agent.VerbStatus, agent.VerbHistory, agent.VerbWhy, agent.VerbDoctor:
+	case agent.VerbStatus, agent.VerbHistory, agent.VerbWhy, agent.VerbDoctor, agent.VerbApps:
 		return true
 	}
 	return false
@@ -84,7 +84,7 @@ func reads(v agent.Verb) bool {
 func changes(v agent.Verb) bool {
 	switch v {
 	case agent.VerbCheck, agent.VerbVerify, agent.VerbUpdate, agent.VerbRollback, agent.VerbHold,
-		agent.VerbUnhold, agent.VerbUndeny, agent.VerbTrustReset, agent.VerbInit:
+		agent.VerbUnhold, agent.VerbUndeny, agent.VerbTrustReset, agent.VerbInit, agent.VerbApp:
 		return true
 	}
 	return false

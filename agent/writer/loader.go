@@ -15,6 +15,9 @@ import (
 // this one. A loader that cannot be opened is one that answers every question with that
 // error: the agent then runs, reports code "loader", and changes nothing.
 func openLoader(c *config.Config, log *slog.Logger) (bootloader.BootLoader, func() time.Duration, string) {
+	if !c.HasSlots() {
+		return hostLoader{}, sinceBoot, "this host has no slots: it runs applications only"
+	}
 	found, err := backends.Open(backends.Config{Name: c.Boot.Loader, Path: c.Boot.Path, Kernels: kernels(c.Slots)})
 	if err != nil {
 		return brokenLoader{err}, sinceBoot, ""

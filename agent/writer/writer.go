@@ -55,6 +55,12 @@ func Open(c *config.Config, log *slog.Logger, create bool) (*Writer, error) {
 	if err != nil {
 		log.Warn("factory root cannot be read", "err", err)
 	}
+	apps, err := openApps(c, state, log)
+	if err != nil {
+		// The system's own updates, and the way back, do not depend on applications.
+		log.Error("applications cannot be run", "err", err)
+		apps = nil
+	}
 	net := &lateNet{config: c, log: log}
 	a, err := agent.New(agent.Options{
 		Updater: version, Channel: c.Channel, Fleet: c.Fleet, Compatible: c.Compatible, HostID: c.HostID,
@@ -63,7 +69,7 @@ func Open(c *config.Config, log *slog.Logger, create bool) (*Writer, error) {
 		State: state, StateErr: stateErr, Factory: factory, BuildTime: buildTime(),
 		Slots: slots, Loader: loader, LoaderReason: why, Net: net, Bundle: net.bundle,
 		Health: &health.Runner{Network: net}, Clock: clock{}, Uptime: uptime, Random: rand.Uint64,
-		Reboot: rebooter(c.Boot.Reboot), Log: log,
+		Reboot: rebooter(c.Boot.Reboot), Log: log, Apps: apps,
 	})
 	if err != nil {
 		return nil, err

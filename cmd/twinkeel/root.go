@@ -12,6 +12,7 @@ import (
 	"github.com/twinkeel/twinkeel/agent/control"
 	"github.com/twinkeel/twinkeel/agent/fetcher/child"
 	"github.com/twinkeel/twinkeel/agent/writer"
+	"github.com/twinkeel/twinkeel/workloads/shim"
 )
 
 // cli is one run of the command.
@@ -46,7 +47,7 @@ nor network.
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON value instead of text")
 	for _, cmd := range []*cobra.Command{
 		c.status(), c.check(), c.history(), c.why(), c.verify(), c.doctor(),
-		c.update(), c.rollback(), c.hold(), c.unhold(), c.undeny(), c.trust(), c.initHost(),
+		c.update(), c.rollback(), c.hold(), c.unhold(), c.undeny(), c.trust(), c.initHost(), c.app(),
 	} {
 		explain(cmd)
 		root.AddCommand(cmd)
@@ -58,6 +59,19 @@ nor network.
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := child.Main(cmd.Context()); err != nil {
+				return exitError{control.ExitFailed, err}
+			}
+			return nil
+		},
+	})
+	root.AddCommand(&cobra.Command{
+		Use:    "shim DIRECTORY",
+		Short:  "Stand between the host and one application",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			// Not the command's context: only the application's end is this process's.
+			if err := shim.Main(context.Background(), args[0], slog.New(slog.NewTextHandler(c.errs.w, nil))); err != nil {
 				return exitError{control.ExitFailed, err}
 			}
 			return nil
