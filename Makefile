@@ -21,7 +21,7 @@ HISTORIES ?= 20000
 COMMANDS := twinkeel twinkeeld twinkeel-server twinkeel-init
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all build check lint test fuzz demo e2e images images-check quickstart deb debian bench bench-delta campaign clean
+.PHONY: all build check lint test fuzz demo e2e images images-check apps quickstart deb debian bench bench-delta campaign clean
 all: build
 
 build:
@@ -69,6 +69,10 @@ images:
 	@.ci/install demo
 	@echo "Debian images:"
 	@mkdir -p .cache/demo && examples/demo/images.sh .cache/demo
+
+apps:
+	@.ci/install test
+	@mkdir -p .cache && examples/apps/layouts.sh .cache/apps
 
 images-check: images
 	@examples/demo/images.sh --check .cache/demo
