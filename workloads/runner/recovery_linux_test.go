@@ -3,6 +3,7 @@ package runner_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,7 +17,12 @@ func (h *host) shims() []int {
 	var pids []int
 	dirs, _ := filepath.Glob(filepath.Join(h.dir, "run", "web.*"))
 	for _, d := range dirs {
-		pids = append(pids, oci.Groups().Members("/twinkeel/"+filepath.Base(d)+".shim")...)
+		for _, pid := range oci.Groups().Members("/twinkeel/" + filepath.Base(d) + ".shim") {
+			// In the hierarchy that crun does not see, its container is where its shim is.
+			if !slices.Contains(h.apps(), pid) {
+				pids = append(pids, pid)
+			}
+		}
 	}
 	return pids
 }

@@ -55,7 +55,7 @@ type supervisor struct {
 // executed for that alone: with a session and a mount namespace of its own, and with a
 // pipe on which it says once how the start went.
 func Main(ctx context.Context, dir string, log *slog.Logger) error {
-	debug.SetGCPercent(20) // it lives long and does little
+	debug.SetGCPercent(-1) // what a start takes is given back at once by trim
 	say := os.NewFile(reportFD, "report")
 	s := &supervisor{dir: dir, log: log, groups: oci.Groups(), stops: make(chan chan error)}
 	lock, err := s.prepare(ctx)
@@ -119,7 +119,6 @@ func (s *supervisor) prepare(ctx context.Context) (lock *os.File, err error) {
 			return nil, fmt.Errorf("start app %s: %w", s.order.Unit.Name(), err)
 		}
 	}
-	debug.FreeOSMemory()
 	return lock, nil
 }
 

@@ -21,6 +21,9 @@ const (
 	lastPause  = time.Minute
 	calm       = time.Minute
 	loops      = 3
+
+	// settled is when a start has done what it does once.
+	settled = time.Second
 )
 
 // pause is the nth pause, n from 0. Chance, from 0 to 1, keeps applications that ended
@@ -76,6 +79,7 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 		failed := err != nil
 		if err == nil {
 			s.status.set(func(st *Status) { st.State.Running, st.State.Since, st.PID = true, since, p.Pid })
+			time.AfterFunc(settled, trim)
 			ended := make(chan *os.ProcessState, 1)
 			go func() {
 				state, _ := p.Wait()
