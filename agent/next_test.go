@@ -190,6 +190,10 @@ recovering are this one table.
 	for _, p := range phases {
 		fmt.Fprintf(&b, "\n## %s\n\n| when | next step |\n| --- | --- |\n%s\n", p, table(p))
 	}
+	b.WriteString("\n# Applications\n\nGenerated from `agent.NextApp`. \"Quiet\": nothing of the apps that change runs, but for what the pointer says;\nwhile the phase is switching, nothing at all.\n")
+	for _, p := range appPhases {
+		fmt.Fprintf(&b, "\n## %s of applications\n\n| when | next step |\n| --- | --- |\n%s\n", p, appTable(p))
+	}
 	const path = "../docs/STATES.md"
 	if *updateStates {
 		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {

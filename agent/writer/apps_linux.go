@@ -107,6 +107,22 @@ func (r brokenRunner) Status(context.Context, string) (workloads.State, error) {
 // Healthy returns the error.
 func (r brokenRunner) Healthy(context.Context, string) error { return r.err }
 
+// errNoSlots is what a host without slots says to whatever would change one.
+var errNoSlots = errors.New("this host has no slots: its system is not updated")
+
+// noSlots are the partitions of such a host.
+type noSlots struct{}
+
+// OpenRead refuses.
+func (noSlots) OpenRead(partitions.Slot, string) (partitions.OpenDevice, error) {
+	return nil, errNoSlots
+}
+
+// OpenWrite refuses.
+func (noSlots) OpenWrite(partitions.Slot, string) (partitions.OpenDevice, error) {
+	return nil, errNoSlots
+}
+
 // hostLoader is the boot record of a host without slots: the system that runs is all
 // there is, and it stands.
 type hostLoader struct{}
@@ -129,12 +145,12 @@ func (hostLoader) Load(context.Context) (bootloader.State, error) { return stand
 // Store refuses any other.
 func (hostLoader) Store(_ context.Context, s bootloader.State) error {
 	if s.Slots != standing.Slots {
-		return errors.New("this host has no slots: its system is not updated")
+		return errNoSlots
 	}
 	return nil
 }
 
 // Describe refuses: there is nothing to describe.
 func (hostLoader) Describe(context.Context, partitions.Slot, bootloader.Description) error {
-	return errors.New("this host has no slots: its system is not updated")
+	return errNoSlots
 }

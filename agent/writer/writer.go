@@ -14,6 +14,7 @@ import (
 	"github.com/twinkeel/twinkeel/agent/health"
 	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/release"
 )
 
@@ -38,10 +39,7 @@ func Open(c *config.Config, log *slog.Logger, create bool) (*Writer, error) {
 		log.Warn("host has no id: there is no machine id, and hostID is not configured")
 	}
 	loader, uptime, why := openLoader(c, log)
-	slots, err := partitions.NewSet(c.Slots, func() (partitions.Slot, error) {
-		b, err := loader.Booted(context.Background())
-		return b.Slot, err
-	})
+	slots, err := openSlots(c, loader)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +73,16 @@ func Open(c *config.Config, log *slog.Logger, create bool) (*Writer, error) {
 		return nil, err
 	}
 	return &Writer{Agent: a, net: net}, nil
+}
+
+func openSlots(c *config.Config, loader bootloader.BootLoader) (agent.Slots, error) {
+	if !c.HasSlots() {
+		return noSlots{}, nil
+	}
+	return partitions.NewSet(c.Slots, func() (partitions.Slot, error) {
+		b, err := loader.Booted(context.Background())
+		return b.Slot, err
+	})
 }
 
 // Close ends the process without privileges, if it runs.

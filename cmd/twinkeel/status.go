@@ -52,7 +52,11 @@ func showStatus(p *printer, s *agent.Status) {
 		p.line("warning  %s", w)
 	}
 	for _, d := range s.Denied {
-		p.line("denied  %s  %s  %s  %s", d.Version, d.Deployment, d.Code, d.Text)
+		name := d.Version.String()
+		if d.App != "" {
+			name = d.App + " " + name
+		}
+		p.line("denied  %s  %s  %s  %s", name, d.Deployment, d.Code, d.Text)
 	}
 	if r := s.Rollback; !r.Possible && r.Reason != nil {
 		p.line("rollback not possible: %s [%s]", r.Reason.Text, r.Reason.Code)
