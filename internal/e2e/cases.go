@@ -1,13 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
-
-	"github.com/twinkeel/twinkeel/internal/vm"
 )
 
 // scenarios returns all cases.
@@ -23,9 +19,12 @@ func scenarios() []scenario {
 		{name: "server gone in the middle", sample: true, releases: []string{"2.0"}, tell: serverGone},
 		{name: "a byte of the trial's root flipped", sample: true, releases: []string{"2.0"}, tell: flipped},
 		{name: "a byte of the committed root flipped", releases: []string{"2.0"}, tell: flippedLater},
+		{name: "a byte of the trial's boot image flipped", releases: []string{"2.0"}, tell: flippedBoot},
 		{name: "wrong root hash", sample: true, releases: []string{"2.0"}, tell: wrongHash},
 		{name: "data partition missing in the trial", sample: true, releases: []string{"2.0"}, tell: noDataInTrial},
 		{name: "data partition missing, committed", tell: noData},
+		{name: "data partition read-only, in the trial and after it", releases: []string{"2.0"}, tell: readOnlyData},
+		{name: "expired metadata", releases: []string{"2.0"}, tell: expired},
 		{name: "data partition full", releases: []string{"2.0"}, tell: diskFull},
 		{name: "GRUB on UEFI: update, bad release, good one", releases: []string{"2.0", "2.1", "2.2"}, loader: grubUEFI, tell: badThenGood("2.1")},
 		{name: "systemd-boot: update, bad release, good one", sample: true, releases: []string{"2.0", "2.2"}, loader: systemdBoot, tell: badThenGood()},
@@ -145,131 +144,6 @@ func serverGone(_ *engine, h *host, _ *rand.Rand) error {
 	return h.ends("b", "2.0", 4)
 }
 
-// flipped damages what will run, after it was read back and before it starts.
-func flipped(_ *engine, h *host, _ *rand.Rand) error {
-	if err := h.updated("2.0"); err != nil {
-		return err
-	}
-	if err := h.flip(rootAt+rootSize*mib, "up slot=%s release=%s"); err != nil {
-		return err
-	}
-	return h.ends("a", "1.0", 8)
-}
-
-// flippedLater damages a slot that was committed: the machine leaves it.
-func flippedLater(_ *engine, h *host, _ *rand.Rand) error {
-	if err := h.updated("2.0"); err != nil {
-		return err
-	}
-	if err := h.ends("b", "2.0", 4); err != nil {
-		return err
-	}
-	h.off()
-	if err := h.flip(rootAt+rootSize*mib, "up slot=%s release=%s"); err != nil {
-		return err
-	}
-	return h.ends("a", "1.0", 8)
-}
-
-// flip changes one byte of a partition: in the page that holds a text, which is of the
-// program that runs first.
-func (h *host) flip(partition int64, text string) error {
-	return h.edit(partition, rootSize*mib, func(b []byte) error {
-		i := strings.LastIndex(string(b), text)
-		if i < 0 {
-			return errors.New("the text is not there")
-		}
-		b[i] ^= 1
-		return nil
-	})
-}
-
-// wrongHash makes the boot record describe something else than what the slot holds.
-func wrongHash(_ *engine, h *host, _ *rand.Rand) error {
-	if err := h.updated("2.0"); err != nil {
-		return err
-	}
-	err := h.edit(bootEnvAt, mib, func(b []byte) error {
-		const name = "twinkeel_roothash="
-		changed := 0
-		for i := 0; ; changed++ {
-			j := strings.Index(string(b[i:]), name)
-			if j < 0 {
-				break
-			}
-			i += j + len(name)
-			if !strings.Contains(string(b[max(0, i-200):i]), "twinkeel_describes=b") {
-				continue
-			}
-			if b[i] == '0' {
-				b[i] = '1'
-			} else {
-				b[i] = '0'
-			}
-		}
-		if changed == 0 {
-			return errors.New("no description is there")
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return h.ends("a", "1.0", 8)
-}
-
-// noDataInTrial takes the data partition away while the new release is on trial.
-func noDataInTrial(_ *engine, h *host, _ *rand.Rand) error {
-	if err := h.updated("2.0"); err != nil {
-		return err
-	}
-	kept, err := h.swap(dataAt, dataSize*mib, nil)
-	if err != nil {
-		return err
-	}
-	u, err := h.boot(2)
-	if err != nil {
-		return err
-	}
-	if u["slot"] != "b" || u["data"] != "none" {
-		return fmt.Errorf("the trial without its data partition: got %v", u)
-	}
-	if _, err := h.see("no such line"); !errors.Is(err, vm.ErrEnded) {
-		return fmt.Errorf("the trial goes on: %w", err)
-	}
-	if u, err = h.boot(4); err != nil || u["slot"] != "a" {
-		return fmt.Errorf("after the trial: got %v, %w", u, err)
-	}
-	h.off()
-	if _, err := h.swap(dataAt, dataSize*mib, kept); err != nil {
-		return err
-	}
-	return h.ends("a", "1.0", 3)
-}
-
-// noData takes the data partition away from a machine that stands: it runs on.
-func noData(_ *engine, h *host, _ *rand.Rand) error {
-	kept, err := h.swap(dataAt, dataSize*mib, nil)
-	if err != nil {
-		return err
-	}
-	if err := h.start(); err != nil {
-		return err
-	}
-	s, err := h.status()
-	if err != nil || s.Running != "a" || !hasReason(s, "state") {
-		return fmt.Errorf("without its data partition: got %+v, %w", s, err)
-	}
-	if code, out, err := h.run("/usr/bin/twinkeel", "update", "--now"); err != nil || code == 0 {
-		return fmt.Errorf("it installs without state: exit code %d, %s, %w", code, out, err)
-	}
-	h.off()
-	if _, err := h.swap(dataAt, dataSize*mib, kept); err != nil {
-		return err
-	}
-	return h.ends("a", "1.0", 2)
-}
-
 // diskFull fills the data partition before the update, and empties it afterwards.
 func diskFull(_ *engine, h *host, _ *rand.Rand) error {
 	if err := h.start(); err != nil {
@@ -295,4 +169,21 @@ func diskFull(_ *engine, h *host, _ *rand.Rand) error {
 		return err
 	}
 	return h.ends("b", "2.0", 4)
+}
+
+// expired sets the machine's clock to a time at which the repository was long abandoned.
+func expired(_ *engine, h *host, _ *rand.Rand) error {
+	h.c.Clock = "2040-01-01T00:00:00"
+	if err := h.start(); err != nil {
+		return err
+	}
+	const untrusted = 5
+	if out, err := h.operator(untrusted, "update", "2.0", "--now"); err != nil {
+		return fmt.Errorf("expired metadata: %w: %s", err, out)
+	}
+	s, err := h.status()
+	if err != nil || s.Running != "a" || s.Next != "a" {
+		return fmt.Errorf("expired metadata: got %+v, %w", s, err)
+	}
+	return nil
 }

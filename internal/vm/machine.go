@@ -21,6 +21,7 @@ type Config struct {
 	ReadOnly bool   // the disk refuses writes
 	Log      string // file that takes the console
 	WriteLog string // file to which every write to the disk is added; "": none is kept
+	Clock    string // what the machine's clock shows at first, such as "2040-01-01T00:00:00"; "": the time
 	Port     int    // of the host's loopback that the guest may reach; 0: it has no network
 }
 
@@ -60,6 +61,9 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	}
 	if c.WriteLog == "" {
 		args = append(args, "-drive", drive)
+	}
+	if c.Clock != "" {
+		args = append(args, "-rtc", "base="+c.Clock)
 	}
 	if c.Port != 0 {
 		// The guest finds the port at the end of its hardware address, the host at 10.0.2.2.
