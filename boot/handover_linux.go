@@ -13,27 +13,18 @@ import (
 )
 
 // furnish lays out what stands around the root: the writable layers, the data partition
-// at /data and the boot record at /boot.
+// at /data and the boot record at /boot. Where the data partition does not take the layers,
+// because it is full or damaged, they are memory: the system has to run, and to be reachable.
 func (s *Stage) furnish() error {
-	l := layers{dir: filepath.Join(dataDir, layersDir)}
-	if !s.written {
-		l = layers{dir: filepath.Join(memoryDir, layersDir), volatile: true, readable: s.data}
-		if err := mkdirs(memoryDir); err != nil {
+	err := errors.New("no data partition that can be written")
+	if s.written {
+		err = s.lay(layers{dir: filepath.Join(dataDir, layersDir)})
+	}
+	if err != nil {
+		s.Say("what changes under /etc and /var is lost with the next boot: %v", err)
+		if err := s.layInMemory(); err != nil {
 			return err
 		}
-		if err := unix.Mount("tmpfs", memoryDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
-			return fmt.Errorf("memory for what cannot be kept: %w", err)
-		}
-	}
-	own, lower, err := l.etc(s.order)
-	if err != nil {
-		return err
-	}
-	if err := overlay(sysroot, "etc", own, lower); err != nil {
-		return err
-	}
-	if err := overlay(sysroot, "var", filepath.Join(l.dir, "var"), nil); err != nil {
-		return err
 	}
 	if s.data != "" {
 		if err := moveInto(dataDir, "data"); err != nil {
@@ -44,6 +35,34 @@ func (s *Stage) furnish() error {
 		return moveInto(recordDir, "boot")
 	}
 	return nil
+}
+
+// lay puts layers over the root's directories, all of them or none.
+func (s *Stage) lay(l layers) error {
+	own, lower, err := l.etc(s.order)
+	if err == nil {
+		err = overlay(sysroot, "etc", own, lower)
+	}
+	if err != nil {
+		return err
+	}
+	if err := overlay(sysroot, "var", filepath.Join(l.dir, "var"), nil); err != nil {
+		// Without one over /etc, as in a root that has no such directory, this fails.
+		_ = unix.Unmount(filepath.Join(sysroot, "etc"), unix.MNT_DETACH)
+		return err
+	}
+	return nil
+}
+
+// layInMemory puts layers that do not outlive the boot over the root's directories.
+func (s *Stage) layInMemory() error {
+	if err := mkdirs(memoryDir); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", memoryDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+		return fmt.Errorf("memory for what cannot be kept: %w", err)
+	}
+	return s.lay(layers{dir: filepath.Join(memoryDir, layersDir), volatile: true, readable: s.data})
 }
 
 // moveInto moves a mount to a directory of the root, if the root has it.

@@ -133,6 +133,20 @@ func TestATreeIsCopiedWithLinksAndModes(t *testing.T) {
 	}
 }
 
+func TestADirectoryIsWritableOnlyIfAFileCanBeMadeInIt(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "twinkeel")
+	if err := canWrite(dir); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Errorf("it left %v, %v", entries, err)
+	}
+	// proc takes no files, not even from root.
+	if err := canWrite("/proc"); err == nil {
+		t.Error("/proc was taken for writable")
+	}
+}
+
 func TestBootsAreCountedUntilOneSettles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "unsettled")
 	for want := int64(1); want <= 3; want++ {

@@ -161,13 +161,26 @@ func (s *Stage) openData() {
 			return
 		}
 	} else {
-		// A file system that found an error earlier lets itself be mounted.
-		err = mkdirs(filepath.Join(dataDir, layersDir))
+		// A file system that found an error earlier, or is marked as one that is never to be
+		// written, lets itself be mounted all the same.
+		err = canWrite(filepath.Join(dataDir, layersDir))
 	}
 	s.data, s.written = dataDir, err == nil
 	if err != nil {
 		s.Say("data partition: can only be read: %v", err)
 	}
+}
+
+// canWrite makes a directory, if need be, and a file in it.
+func canWrite(dir string) error {
+	if err := mkdirs(dir); err != nil {
+		return err
+	}
+	probe := filepath.Join(dir, ".probe")
+	if err := os.WriteFile(probe, nil, 0o600); err != nil {
+		return err
+	}
+	return os.Remove(probe)
 }
 
 // openRoot makes the verity device and mounts it. If the boots before this one never came
