@@ -116,7 +116,13 @@ func (a *Agent) startChanged(ctx context.Context, t *AppTransaction) error {
 			if ctx.Err() != nil {
 				return err
 			}
-			a.condemn(CodeUnhealthy, err.Error())
+			// What the host could not do says nothing against the app: it is left for now,
+			// and not denied.
+			code := CodeOf(err)
+			if code == "" {
+				code = CodeState
+			}
+			a.condemn(code, err.Error())
 			return nil
 		}
 	}
@@ -149,14 +155,21 @@ func (a *Agent) startApp(ctx context.Context, w DeployedApp) error {
 		return fmt.Errorf("data of app %s: %w", w.Name, err)
 	}
 	a.progress(Event{Step: "switch", Text: fmt.Sprintf("starting app %s %s", w.Name, w.Version)})
-	err = a.o.Apps.Runner.Start(ctx, workloads.Unit{
+	unit := workloads.Unit{
 		Manifest: mf, Image: a.o.Apps.Images.Path(w.Image.Root), Data: data, Generation: w.Generation, Grants: mf.Permissions,
-	})
+	}
+	err = a.o.Apps.Runner.Start(ctx, unit)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, workloads.ErrMissing) {
+		// One transient failure must not condemn a version.
+		if err = a.o.Apps.Runner.Stop(ctx, w.Name); err == nil {
+			err = a.o.Apps.Runner.Start(ctx, unit)
+		}
+	}
 	if errors.Is(err, workloads.ErrMissing) {
 		return &Refusal{Reason{CodeIncompatible, fmt.Sprintf("app %s %s: %v", w.Name, w.Version, err)}, err}
 	}
 	if err != nil {
-		return fmt.Errorf("start app %s %s: %w", w.Name, w.Version, err)
+		return &Refusal{Reason{CodeUnhealthy, fmt.Sprintf("start app %s %s: %v", w.Name, w.Version, err)}, err}
 	}
 	return nil
 }

@@ -256,27 +256,30 @@ func appCuts(t *testing.T, effects int) int {
 	if os.Getenv("TWINKEEL_CAMPAIGN") != "" {
 		return 1
 	}
-	return max(1, effects/24)
+	return max(1, effects/20)
 }
 
-func TestApplicationsAndTheirDataSurviveAPowerCutAtEveryEffect(t *testing.T) {
+func TestApplicationsAndTheirDataSurviveEverySingleFault(t *testing.T) {
 	for _, s := range appStories {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			effects := 0
+			effects, calls := 0, 0
 			play := func(n int, fate sim.Fate, as sim.End) {
 				m := appMachine(t, uint64(n), s.installed...)
 				_, before := m.Apps.Running("web")
 				kept := string(before)
 				m.Net.Serve(apps().files[s.stage])
 				m.Fate = fate
-				if n > 0 {
+				switch {
+				case n > 0 && as == sim.Returned:
+					m.FailAt(n)
+				case n > 0:
 					m.CutAt(n, as)
 				}
-				start := m.Effects()
-				m.Process(sim.Once)
+				start, called := m.Effects(), m.Calls()
+				settleApps(m, s)
 				if n == 0 {
-					effects = m.Effects() - start
+					effects, calls = m.Effects()-start, m.Calls()-called
 				}
 				m.Calm()
 				settleApps(m, s)
@@ -299,6 +302,10 @@ func TestApplicationsAndTheirDataSurviveAPowerCutAtEveryEffect(t *testing.T) {
 				play(n, sim.Mixed, sim.PowerCut)
 				play(n, sim.Lost, sim.Killed)
 			}
+			for n := 1; n <= calls; n += appCuts(t, calls) {
+				play(n, sim.Lost, sim.Returned)
+			}
+			t.Logf("%d effects, %d calls, each %dth", effects, calls, step)
 		})
 	}
 }
