@@ -191,12 +191,12 @@ func TestAppsHaveGoldenEncodings(t *testing.T) {
 }
 
 func FuzzAppDirective(f *testing.F) {
-	b, err := (&release.AppDirective{Format: 1, Channel: "stable", Publisher: "acme", Name: "web", NotBefore: time.Unix(0, 0).UTC()}).Encode()
-	if err == nil {
-		f.Fatal("a directive without a version is valid")
+	v, err := release.ParseVersion("1")
+	if err != nil {
+		f.Fatal(err)
 	}
-	v, _ := release.ParseVersion("1")
-	if b, err = (&release.AppDirective{Format: 1, Channel: "stable", Publisher: "acme", Name: "web", Version: v, NotBefore: time.Unix(0, 0).UTC()}).Encode(); err != nil {
+	b, err := (&release.AppDirective{Format: 1, Channel: "stable", Publisher: "acme", Name: "web", Version: v, NotBefore: time.Unix(0, 0).UTC()}).Encode()
+	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)

@@ -195,13 +195,13 @@ func (t *Tree) find(name string) *inode {
 // parent returns the directory that holds or would hold the entry at a path.
 func (t *Tree) parent(name string) (dir *inode, base string, err error) {
 	if name == "" || path.Clean(name) != name || name[0] == '/' || strings.ContainsRune(name, 0) {
-		return nil, "", errors.New("want a relative path without . or ..")
+		return nil, "", errors.New("want a relative path that is clean")
 	}
 	dir, base = t.root, name
 	for {
 		first, rest, more := strings.Cut(base, "/")
 		if first == "." || first == ".." || len(first) > maxName {
-			return nil, "", fmt.Errorf("name %.40q: want at most %d bytes, and no . or ..", first, maxName)
+			return nil, "", fmt.Errorf("name %.40q: want at most %d bytes, and neither . nor .. as a name", first, maxName)
 		}
 		if !more {
 			return dir, first, nil
