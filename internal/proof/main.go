@@ -11,7 +11,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -91,15 +93,23 @@ func random(ctx context.Context, w io.Writer, s settings) error {
 	var sum histories.Counts
 	var broken []string
 	before := cpu()
-	for seed := s.first; seed < s.first+s.histories && ctx.Err() == nil; seed++ {
-		o, err := shelf.Live(seed)
+	var mu sync.Mutex
+	err := each(ctx, int(s.histories), func(i int) error {
+		o, err := shelf.Live(s.first + uint64(i))
 		if err != nil {
 			return err
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		if sum.Add(o.Counts); len(o.Broken) > 0 {
-			broken = append(broken, fmt.Sprintf("seed %d: %s", seed, o.Broken[0]))
+			broken = append(broken, fmt.Sprintf("seed %d: %s", s.first+uint64(i), o.Broken[0]))
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
+	slices.Sort(broken)
 	took := cpu() - before
 	fmt.Fprintf(w, "\n## Random histories\n\nSeeds from %d on. Each has at least %d starts, %d power cuts and %d releases.\n\n| what | count |\n| --- | --- |\n", s.first, histories.MinBoots, histories.MinCuts, histories.MinReleases)
 	for _, row := range []struct {
@@ -138,24 +148,28 @@ func planted(ctx context.Context, w io.Writer, s settings) error {
 		return err
 	}
 	fmt.Fprintf(w, "\n## Planted bugs\n\nEach is planted alone, and has to be found within %d histories.\n\n| bug | file | found by seed | law |\n| --- | --- | --- | --- |\n", s.hunt)
+	table := mutants.Table()
+	found := make([]mutants.Found, len(table))
+	if err := each(ctx, len(table), func(i int) (err error) {
+		m, hunt := table[i], s.hunt
+		if m.Rare {
+			hunt *= rarer
+		}
+		if m.Masked == "" {
+			found[i], err = mutants.Hunt(tests, m, hunt)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
 	var missed []string
 	counted := 0
-	for _, m := range mutants.Table() {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	for i, m := range table {
 		if m.Masked != "" {
 			fmt.Fprintf(w, "| %s | `%s` | masked | %s |\n", m.Name, m.File, m.Masked)
 			continue
 		}
-		hunt := s.hunt
-		if m.Rare {
-			hunt *= rarer
-		}
-		f, err := mutants.Hunt(tests, m, hunt)
-		if err != nil {
-			return err
-		}
+		f := found[i]
 		law, _, _ := strings.Cut(f.Law, ":")
 		switch {
 		case m.Rare && f.Seed == 0:
