@@ -112,9 +112,10 @@ Exit status: 0 done, 1 error, 2 usage. With --once also: 3 nothing to do,
 }
 
 // confineWriter takes the network from this process if its fetcher is another service. A
-// fetcher that it starts itself would inherit the loss.
+// fetcher that it starts itself would inherit the loss, and so would the shims of
+// applications, which set up networks.
 func confineWriter(c *config.Config, log *slog.Logger) {
-	if c.Fetcher == config.FetcherSpawn {
+	if c.Fetcher == config.FetcherSpawn || len(c.Apps.Wanted) > 0 {
 		return
 	}
 	if err := confine.Writer(); err != nil {
