@@ -35,6 +35,11 @@ func TestTheCostOfAShim(t *testing.T) {
 		const limit = 6 << 10
 		h.eventually("a small shim", func() bool { return residentKiB(t, pids[0]) <= limit })
 		t.Logf("the shim holds %d KiB", residentKiB(t, pids[0]))
+		// What it gave back it did not need.
+		if out, code := h.exec("/bin/actor", "processes"); code != 0 {
+			t.Errorf("exec: got code %d and %q", code, out)
+		}
+		contains(t, h.said(), "sleeping")
 	})
 }
 

@@ -52,6 +52,7 @@ func kill(t *testing.T, pids []int) {
 func TestAKilledShimIsReplacedAndItsApplicationStartsOnce(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, h *host) {
 		h.start(h.actor("sleep"))
+		h.eventually("its first line", func() bool { return strings.Contains(h.said(), "sleeping") })
 		before := h.apps()
 		kill(t, h.shims())
 		h.eventually("a new shim", func() bool {
@@ -61,9 +62,7 @@ func TestAKilledShimIsReplacedAndItsApplicationStartsOnce(t *testing.T) {
 		if now := h.apps(); len(now) != 1 || now[0] == before[0] {
 			t.Errorf("processes: got %v after %v, want one other", now, before)
 		}
-		if n := strings.Count(h.said(), "sleeping"); n != 2 {
-			t.Errorf("log: got %d starts, want 2 and no line lost:\n%s", n, h.said())
-		}
+		h.eventually("two starts in the log, and no line lost", func() bool { return strings.Count(h.said(), "sleeping") == 2 })
 	})
 }
 

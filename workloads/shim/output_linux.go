@@ -56,6 +56,18 @@ func (s *supervisor) openOutput(context.Context) error {
 	return nil
 }
 
+// drain waits until the application's last words have been taken out of the pipe, and
+// then a moment for them to be written.
+func (s *supervisor) drain() {
+	const most = 200 // milliseconds; an unwritable disk must not keep a shim
+	for empty, i := 0, 0; empty < 3 && i < most; i++ {
+		if n, err := unix.IoctlGetInt(int(s.output.Fd()), unix.TIOCINQ); err != nil || n == 0 {
+			empty++
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // rested reads no more than flood without a rest.
 type rested struct {
 	from io.Reader

@@ -67,6 +67,11 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 	})
 	for n, short := 0, 0; ; n++ {
 		p, err := s.start(ctx)
+		since := time.Now()
+		if err == nil { // before anybody is told that it runs
+			s.status.set(func(st *Status) { st.State.Running, st.State.Since, st.PID = true, since, p.Pid })
+			time.AfterFunc(settled, trim)
+		}
 		if n == 0 {
 			started(err)
 			if err != nil {
@@ -75,11 +80,8 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 			}
 		}
 		exit := fmt.Sprint(err)
-		since := time.Now()
 		failed := err != nil
 		if err == nil {
-			s.status.set(func(st *Status) { st.State.Running, st.State.Since, st.PID = true, since, p.Pid })
-			time.AfterFunc(settled, trim)
 			ended := make(chan *os.ProcessState, 1)
 			go func() {
 				state, _ := p.Wait()
@@ -156,5 +158,7 @@ func (s *supervisor) end(p *os.Process, ended <-chan *os.ProcessState) error {
 		_ = p.Kill()
 		<-ended
 	}
-	return s.clean()
+	err := s.clean()
+	s.drain()
+	return err
 }
