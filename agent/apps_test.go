@@ -251,9 +251,9 @@ var appStories = []appStory{
 	{"OS that falls back", []int{appV1, appV2, appBad}, appOS2Bad, "2", "1", "3"},
 }
 
-// appCuts is how many cuts of each story are played: all of them in a campaign.
+// appCuts is how far the faults of a story lie apart: with TWINKEEL_LONG each one is played.
 func appCuts(t *testing.T, effects int) int {
-	if os.Getenv("TWINKEEL_CAMPAIGN") != "" {
+	if os.Getenv("TWINKEEL_LONG") != "" {
 		return 1
 	}
 	return max(1, effects/20)
