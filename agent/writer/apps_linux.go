@@ -61,22 +61,32 @@ func openApps(c *config.Config, state durable.Dir, log *slog.Logger) (*agent.App
 }
 
 func openRunner(c *config.Config, state durable.Dir, log *slog.Logger) (*runner.Runner, error) {
-	ids, err := state.Sub(idsDir)
+	o, err := runnerOptions(c, state, log)
 	if err != nil {
 		return nil, err
+	}
+	return runner.Open(context.Background(), o)
+}
+
+// runnerOptions say where the host's runner keeps what it has.
+func runnerOptions(c *config.Config, state durable.Dir, log *slog.Logger) (runner.Options, error) {
+	var none runner.Options
+	ids, err := state.Sub(idsDir)
+	if err != nil {
+		return none, err
 	}
 	network, err := netip.ParsePrefix(c.Apps.Network)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	exe, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	return runner.Open(context.Background(), runner.Options{
+	return runner.Options{
 		Run: runDir, IDs: ids, LogDir: filepath.Join(c.Apps.Path, "log"), Runtime: c.Apps.Runtime,
 		Shim: []string{exe, "shim"}, Bridge: c.Apps.Bridge, Network: network, Log: log,
-	})
+	}, nil
 }
 
 // OpenConsole returns what looks into the applications that run, whoever started them.
@@ -85,7 +95,11 @@ func OpenConsole(c *config.Config, log *slog.Logger) (workloads.Console, error) 
 	if err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	return openRunner(c, state, log)
+	o, err := runnerOptions(c, state, log)
+	if err != nil {
+		return nil, err
+	}
+	return runner.View(o), nil
 }
 
 // brokenRunner stands for a runner that could not be opened.

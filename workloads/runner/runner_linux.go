@@ -55,6 +55,15 @@ func Open(ctx context.Context, o Options) (*Runner, error) {
 	return r, r.Recover(ctx)
 }
 
+// View returns what looks into the units of the host's one Runner, from another process
+// than that one's: it changes nothing, and is asked for nothing that would.
+func View(o Options) interface {
+	workloads.Prober
+	workloads.Console
+} {
+	return &Runner{Options: o}
+}
+
 func (r *Runner) dir(id string) string          { return filepath.Join(r.Run, id) }
 func (r *Runner) client(id string) shim.Client  { return shim.Client{Dir: r.dir(id)} }
 func (r *Runner) log(name string) string        { return filepath.Join(r.LogDir, name, "output") }
