@@ -30,8 +30,9 @@ var (
 // not the same.
 func (l loader) compatible() string { return "e2e-" + l.name }
 
-// cmdline is what every kernel is told, beside what the loader tells it.
-const cmdline = "console=ttyS0 quiet no_timer_check twinkeel.deadman=75 twinkeel.settle=20"
+// cmdline is what every kernel is told, beside what the loader tells it. The dead-man comes
+// later than the agents' deadline.
+const cmdline = "console=ttyS0 quiet no_timer_check twinkeel.deadman=150 twinkeel.settle=20"
 
 // factory writes a disk that has a release in slot a, committed, for GRUB by BIOS and UEFI.
 func (k *kit) factory(name string, m release.Manifest, raw []byte, root, boot string) (string, error) {
