@@ -19,6 +19,10 @@ func (a *Agent) judge(ctx context.Context, t *Transaction) error {
 		a.judging = health.NewJudge(a.o.Rules, slices.Concat(a.o.Probes, appProbes(apps)), t.Baseline)
 	}
 	for {
+		// In every round: what could not be cloned or started at first may be now.
+		if apps, err = a.startTrialApps(ctx, t); err != nil {
+			return err
+		}
 		results := append(a.round(ctx), a.appResults(ctx, apps)...)
 		if err := ctx.Err(); err != nil {
 			return err
