@@ -20,7 +20,7 @@ const mib = 1 << 20
 // The sizes of the machine's partitions, in MiB.
 const (
 	bootSize = 26
-	rootSize = 32
+	rootSize = 40
 	dataSize = 64
 )
 
