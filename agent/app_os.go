@@ -233,6 +233,9 @@ func (a *Agent) startTrialApps(ctx context.Context, t *Transaction) (*Deployment
 	for _, name := range a.inOrder(d, names) {
 		w, _ := d.App(name)
 		there, err := a.hasGeneration(w.Name, w.Generation)
+		if err == nil && !a.sealed(w) {
+			_, err = a.fetchApp(ctx, w, d, 0) // it was damaged since it was staged
+		}
 		if err == nil && there {
 			err = a.startApp(ctx, w)
 		}

@@ -131,6 +131,10 @@ func (a *Agent) verifyApp(ctx context.Context, w DeployedApp) error {
 		if s.root == w.Image.Root {
 			return nil
 		}
+		if s.err != nil {
+			// What cannot be read now may be the only copy, and may be read again.
+			return &Refusal{Reason{CodeSlot, fmt.Sprintf("image of app %s: %v", w.Name, s.err)}, s.err}
+		}
 		err = fmt.Errorf("verity root: got %s, want %s", s.root.Short(), w.Image.Root.Short())
 	}
 	if rerr := a.o.Apps.Images.Remove(w.Image.Root); rerr != nil {
