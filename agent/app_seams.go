@@ -18,6 +18,8 @@ type Apps struct {
 	Data   AppData
 	Runner workloads.Runner
 	Prober workloads.Prober
+	// Doctor, if set, says what an operator should know of how apps are kept apart here.
+	Doctor func(context.Context) []string
 	// Keep is how many parked generations of an app's data are kept; 0: DefaultKeep.
 	Keep int
 }

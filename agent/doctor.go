@@ -41,6 +41,11 @@ func (a *Agent) doctor(ctx context.Context) []Finding {
 		a.doctorSlot(slot, add)
 	}
 	a.doctorTrust(add)
+	if a.o.Apps != nil && a.o.Apps.Doctor != nil {
+		for _, text := range a.o.Apps.Doctor(ctx) {
+			add(levelWarning, "applications", "", "%s", text)
+		}
+	}
 	if len(a.o.Probes) == 0 {
 		add(levelWarning, "health", "add a [[health.probe]]: without one every trial that boots is committed", "no health probe is configured")
 	} else {

@@ -54,9 +54,10 @@ func openApps(c *config.Config, state durable.Dir, log *slog.Logger) (*agent.App
 		// The host and its updates go on; each app says why it does not run.
 		log.Error("applications cannot be run", "err", err)
 		a.Runner, a.Prober = brokenRunner{err}, brokenRunner{err}
+		a.Doctor = func(context.Context) []string { return []string{err.Error()} }
 		return a, nil
 	}
-	a.Runner, a.Prober = run, run
+	a.Runner, a.Prober, a.Doctor = run, run, run.Doctor
 	return a, nil
 }
 
