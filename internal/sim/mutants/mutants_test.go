@@ -11,6 +11,13 @@ const histories = 5000
 // wanted is how many planted bugs there are at least that nothing masks.
 const wanted = 20
 
+// A mutant whose text has moved is found out at once, not after the hunt.
+func TestTheTableFollowsTheCode(t *testing.T) {
+	if _, err := plant("../../..", t.TempDir()); err != nil {
+		t.Error(err)
+	}
+}
+
 // Each planted bug breaks a law within a few thousand histories; without one, none does.
 func TestEveryPlantedBugIsFound(t *testing.T) {
 	if testing.Short() {
