@@ -40,6 +40,7 @@ type Config struct {
 type Apps struct {
 	Path    string   // directory of images and data, on the data partition; default: /var/lib/twinkeel-apps
 	Runtime string   // command of the container runtime; "": crun or runc, whichever is there
+	Sandbox string   // command of gVisor's runsc; "": runsc, if it is there
 	Bridge  string   // of private networks
 	Network string   // their addresses, as a prefix
 	Allow   []string // permissions that every app gets, as name or name=value

@@ -44,6 +44,7 @@ var keys = map[string]setter{
 	"health.deadline":  duration(func(c *Config) *time.Duration { return &c.Health.Deadline }, time.Second, 24*time.Hour),
 	"apps.path":        text(func(c *Config) *string { return &c.Apps.Path }, checkPath),
 	"apps.runtime":     text(func(c *Config) *string { return &c.Apps.Runtime }, checkPath),
+	"apps.sandbox":     text(func(c *Config) *string { return &c.Apps.Sandbox }, checkPath),
 	"apps.bridge":      text(func(c *Config) *string { return &c.Apps.Bridge }, checkName),
 	"apps.network":     text(func(c *Config) *string { return &c.Apps.Network }, checkPrefix),
 	"apps.allow":       list(func(c *Config, l []string) error { return setGrants(&c.Apps.Allow, l) }),

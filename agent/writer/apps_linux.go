@@ -85,7 +85,7 @@ func runnerOptions(c *config.Config, state durable.Dir, log *slog.Logger) (runne
 		return none, err
 	}
 	return runner.Options{
-		Run: runDir, IDs: ids, LogDir: filepath.Join(c.Apps.Path, "log"), Runtime: c.Apps.Runtime,
+		Run: runDir, IDs: ids, LogDir: filepath.Join(c.Apps.Path, "log"), Runtime: c.Apps.Runtime, Sandbox: c.Apps.Sandbox,
 		Shim: []string{exe, "shim"}, Bridge: c.Apps.Bridge, Network: network, Log: log,
 	}, nil
 }

@@ -1,5 +1,5 @@
-// Package oci runs containers by the command of an OCI runtime: crun or runc, whatever
-// the host has.
+// Package oci runs containers by the command of an OCI runtime: crun, runc or gVisor's
+// runsc, whatever the host has.
 //
 // A Runtime is such a command and the directory of its state. It starts a bundle, whose
 // first process becomes a child of the calling process (which has to be a subreaper),

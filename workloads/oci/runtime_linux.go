@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,24 +21,38 @@ import (
 // ErrNone is in the chain of an error about a host without a runtime.
 var ErrNone = errors.New("no container runtime")
 
+// Kind names a family of runtimes.
+type Kind string
+
+// The runtimes that are known.
+const (
+	Crun  Kind = "crun"
+	Runc  Kind = "runc"
+	Runsc Kind = "runsc" // gVisor: a kernel of its own between the container and the host's
+)
+
 // Runtime is the command of an OCI runtime.
 type Runtime struct {
 	Path    string `json:"path"`
-	Kind    string `json:"kind"` // crun or runc
+	Kind    Kind   `json:"kind"`
 	Version string `json:"version"`
 	State   string `json:"state"` // directory of its state, which a reboot empties
+	// Options stand before every command.
+	Options []string `json:"options,omitempty"`
 }
 
-// kinds are the runtimes that are known, the ones that cost less first.
-var kinds = []string{"crun", "runc"}
+var versionLine = regexp.MustCompile(`^(crun|runc|runsc) version (\S{1,64})`)
 
-var versionLine = regexp.MustCompile(`^(crun|runc) version (\d+(\.\d+){1,2}\S*)`)
-
-// Find looks for a runtime: at path if it is not empty, else among the host's commands.
-func Find(ctx context.Context, path, state string) (Runtime, error) {
-	candidates := []string{path}
-	if path == "" {
-		candidates = kinds
+// Find looks for a runtime of one of the kinds, the first one that there is: at path if
+// that is not empty, else among the host's commands.
+func Find(ctx context.Context, kinds []Kind, path, state string) (Runtime, error) {
+	var candidates []string
+	for _, k := range kinds {
+		candidates = append(candidates, string(k))
+	}
+	want := strings.Join(candidates, " or ")
+	if path != "" {
+		candidates = []string{path}
 	}
 	var problems []error
 	for _, c := range candidates {
@@ -52,18 +67,22 @@ func Find(ctx context.Context, path, state string) (Runtime, error) {
 			continue
 		}
 		v := versionLine.FindSubmatch(out)
-		if v == nil {
-			problems = append(problems, fmt.Errorf("%s --version: got %.60q, want crun or runc", full, out))
+		if v == nil || !slices.Contains(kinds, Kind(v[1])) {
+			problems = append(problems, fmt.Errorf("%s --version: got %.60q, want %s", full, out, want))
 			continue
 		}
-		return Runtime{Path: full, Kind: string(v[1]), Version: string(v[2]), State: state}, nil
+		r := Runtime{Path: full, Kind: Kind(v[1]), Version: string(v[2]), State: state}
+		if r.Kind == Runsc {
+			r.Options = sandboxOptions(ctx, full)
+		}
+		return r, nil
 	}
 	return Runtime{}, fmt.Errorf("%w: %w", ErrNone, errors.Join(problems...))
 }
 
 // Warnings tell of known ways out of the runtime, for doctor.
 func (r Runtime) Warnings() []string {
-	if r.Kind != "runc" {
+	if r.Kind != Runc {
 		return nil
 	}
 	number, _, _ := strings.Cut(r.Version, "-")
@@ -86,40 +105,61 @@ type Start struct {
 	Output *os.File // standard output and error
 	// Files are handed to the container as its descriptors 3 and up.
 	Files []*os.File
+	// Alone says that it has no network. runsc has to be told; the others read it in the
+	// configuration.
+	Alone bool
 }
 
 // Run starts a container and returns its first process, a child of this one, once the
-// application's program has been executed.
+// application's program has been executed. Of runsc it is the process that waits for the
+// application, hands signals on to it, and ends as it does.
 func (r Runtime) Run(ctx context.Context, s Start) (pid int, err error) {
 	pidFile := filepath.Join(s.Bundle, "pid")
 	if err := os.Remove(pidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, fmt.Errorf("start container %s: %w", s.ID, err)
 	}
-	args := []string{"run", "--detach", "--bundle", s.Bundle, "--pid-file", pidFile}
-	if len(s.Files) > 0 {
-		args = append(args, "--preserve-fds", strconv.Itoa(len(s.Files)))
-	}
 	// The runtime's own complaints go to a file: its standard error is the application's.
 	complaints := filepath.Join(s.Bundle, "runtime.log")
 	_ = os.Remove(complaints)
-	c := r.command(ctx, append([]string{"--log", complaints}, append(args, s.ID)...)...)
-	c.Stdout, c.Stderr, c.ExtraFiles = s.Output, s.Output, s.Files
-	if err := c.Run(); err != nil {
-		return 0, fmt.Errorf("start container %s: %s: %w%s", s.ID, r.Kind, err, tail(complaints))
-	}
-	b, err := os.ReadFile(pidFile)
-	if err == nil {
-		pid, err = strconv.Atoi(strings.TrimSpace(string(b)))
+	if r.Kind == Runsc {
+		pid, err = r.attach(ctx, s, pidFile, complaints)
+	} else {
+		pid, err = r.detach(ctx, s, pidFile, complaints)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("start container %s: process id: %w", s.ID, err)
+		return 0, fmt.Errorf("start container %s: %s: %w%s", s.ID, r.Kind, err, tail(complaints))
 	}
 	return pid, nil
 }
 
+func (r Runtime) detach(ctx context.Context, s Start, pidFile, complaints string) (int, error) {
+	args := []string{"--log", complaints, "run", "--detach", "--bundle", s.Bundle, "--pid-file", pidFile}
+	if len(s.Files) > 0 {
+		args = append(args, "--preserve-fds", strconv.Itoa(len(s.Files)))
+	}
+	c := r.command(ctx, append(args, s.ID)...)
+	c.Stdout, c.Stderr, c.ExtraFiles = s.Output, s.Output, s.Files
+	if err := c.Run(); err != nil {
+		return 0, err
+	}
+	return readPID(pidFile)
+}
+
+func readPID(file string) (int, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err == nil && pid <= 1 {
+		err = fmt.Errorf("process id: got %d", pid)
+	}
+	return pid, err
+}
+
 // command is the runtime's, without this process's environment.
 func (r Runtime) command(ctx context.Context, args ...string) *exec.Cmd {
-	c := exec.CommandContext(ctx, r.Path, append([]string{"--root", r.State}, args...)...)
+	c := exec.CommandContext(ctx, r.Path, slices.Concat([]string{"--root", r.State}, r.Options, args)...)
 	c.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	c.Dir = "/"
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -168,16 +208,18 @@ func (r Runtime) Exec(ctx context.Context, s Start, argv []string, in io.Reader,
 	pidFile := filepath.Join(dir, "pid")
 	// Told nothing, crun would take the root user and the runtime's defaults.
 	c := r.command(ctx, "exec", "--process", process, "--pid-file", pidFile, id)
+	if r.Kind == Runsc { // which would complain on the command's standard error
+		c = r.command(ctx, "--log", os.DevNull, "exec", "--process", process, "--internal-pid-file", pidFile, id)
+	}
 	c.Stdin, c.Stdout, c.Stderr = in, out, errs
 	c.Cancel = func() error {
+		if r.Kind == Runsc {
+			return errors.Join(r.killInside(context.WithoutCancel(ctx), id, pidFile), c.Process.Kill())
+		}
 		// The runtime only waits for it, and is left a moment to see its end: nobody else
 		// would reap it. The command has a group of its own.
-		b, err := os.ReadFile(pidFile)
+		pid, err := readPID(pidFile)
 		if err != nil {
-			return c.Process.Kill()
-		}
-		pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-		if err != nil || pid <= 1 {
 			return c.Process.Kill()
 		}
 		_ = syscall.Kill(-pid, syscall.SIGKILL)

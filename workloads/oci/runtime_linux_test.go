@@ -23,7 +23,7 @@ func TestRuntimesWithKnownWaysOutAreNamed(t *testing.T) {
 		if err := os.WriteFile(path, []byte("#!/bin/sh\nprintf '"+line+"\\n'\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		r, err := Find(context.Background(), path, t.TempDir())
+		r, err := Find(context.Background(), []Kind{Crun, Runc}, path, t.TempDir())
 		if err != nil {
 			t.Errorf("%s: %v", line, err)
 			continue
@@ -37,6 +37,7 @@ func TestRuntimesWithKnownWaysOutAreNamed(t *testing.T) {
 func TestAnythingElseIsNoRuntime(t *testing.T) {
 	for name, script := range map[string]string{
 		"another program":   "#!/bin/sh\necho podman version 4.3.1\n",
+		"another level":     "#!/bin/sh\necho runsc version release-20250101.0\n",
 		"one that fails":    "#!/bin/sh\nexit 1\n",
 		"one without words": "#!/bin/sh\n",
 	} {
@@ -44,7 +45,7 @@ func TestAnythingElseIsNoRuntime(t *testing.T) {
 		if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := Find(context.Background(), path, t.TempDir()); err == nil || !strings.Contains(err.Error(), path) {
+		if r, err := Find(context.Background(), []Kind{Crun, Runc}, path, t.TempDir()); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %+v, %v, want an error that names it", name, r, err)
 		}
 	}

@@ -172,6 +172,8 @@ func TestWhatIsNotGrantedOrNotHereIsRefused(t *testing.T) {
 		t.Errorf("permission: got %v", err)
 	}
 	u.Manifest.Permissions = nil
+	h.options.Sandbox = "/nowhere/runsc"
+	h.open()
 	for _, level := range []string{"sandbox", "vm"} {
 		u.Manifest.Isolation.Level = level
 		if err := h.Start(t.Context(), u); !errors.Is(err, workloads.ErrMissing) {

@@ -14,7 +14,6 @@ import (
 	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/network"
-	"github.com/twinkeel/twinkeel/workloads/oci"
 	"github.com/twinkeel/twinkeel/workloads/shim"
 )
 
@@ -23,12 +22,13 @@ type Options struct {
 	Run    string      // directory for shims, on a file system that a reboot empties
 	IDs    durable.Dir // where ranges of ids are remembered for good
 	LogDir string      // directory of applications' output
-	// Runtime is the command of the container runtime; empty: whatever the host has.
-	Runtime string
-	Shim    []string // command that runs shim.Main for the directory that is appended
-	Bridge  string   // name of the bridge of private networks
-	Network netip.Prefix
-	Log     *slog.Logger
+	// Runtime is the command of the container runtime, Sandbox that of level sandbox;
+	// empty: whatever the host has.
+	Runtime, Sandbox string
+	Shim             []string // command that runs shim.Main for the directory that is appended
+	Bridge           string   // name of the bridge of private networks
+	Network          netip.Prefix
+	Log              *slog.Logger
 }
 
 // Runner runs units by shims. It is safe for concurrent use; there is one on a host.
@@ -217,25 +217,4 @@ func (r *Runner) gone(ctx context.Context, id string) error {
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
-}
-
-// runtime finds the container runtime, anew each time: it may be installed or go away.
-func (r *Runner) runtime(ctx context.Context, level string) (oci.Runtime, error) {
-	if level != "container" {
-		return oci.Runtime{}, fmt.Errorf("isolation: %w: level %s has no runtime here, and is never lowered", workloads.ErrMissing, level)
-	}
-	found, err := oci.Find(ctx, r.Options.Runtime, r.runtimeState())
-	if err != nil {
-		return found, fmt.Errorf("isolation: %w: level %s: %w", workloads.ErrMissing, level, err)
-	}
-	return found, nil
-}
-
-// Doctor says what an operator should know of this host's isolation.
-func (r *Runner) Doctor(ctx context.Context) []string {
-	found, err := r.runtime(ctx, "container")
-	if err != nil {
-		return []string{err.Error() + "; install crun, or runc 1.2.8 or newer"}
-	}
-	return append(found.Warnings(), "isolation levels sandbox and vm: not on this host; applications that want them are refused")
 }

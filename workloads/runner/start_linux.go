@@ -75,6 +75,9 @@ func (r *Runner) order(ctx context.Context, b *book, u workloads.Unit) (*shim.Or
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
+	if err := spec.Suits(m); err != nil {
+		return nil, err
+	}
 	found, err := r.runtime(ctx, m.Isolation.Level)
 	if err != nil {
 		return nil, err

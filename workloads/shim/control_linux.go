@@ -96,7 +96,7 @@ func (s *supervisor) serve(c *net.UnixConn) {
 			err = fmt.Errorf("exec: got %d descriptors and %d words, want 3 and at least 1", len(files), len(r.Argv))
 			break
 		}
-		a.Code, err = s.order.Runtime.Exec(ctx, s.container(), r.Argv, files[0], files[1], files[2])
+		a.Code, err = s.cage.exec(ctx, r.Argv, files[0], files[1], files[2])
 	case "sockets":
 		give = s.sockets
 	default:

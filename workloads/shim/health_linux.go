@@ -35,16 +35,16 @@ func (s *supervisor) check(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("http: %w", err)
 		}
-		return s.http(ctx, st.PID, uint16(n), "/"+path)
+		return s.http(ctx, uint16(n), "/"+path)
 	case h.TCP != 0:
-		c, err := s.dial(ctx, st.PID, h.TCP)
+		c, err := s.dial(ctx, h.TCP)
 		if err != nil {
 			return fmt.Errorf("tcp: %w", err)
 		}
 		return c.Close()
 	case len(h.Exec) > 0:
 		said := &limited{most: maxSaid}
-		code, err := s.order.Runtime.Exec(ctx, s.container(), h.Exec, nil, said, said)
+		code, err := s.cage.exec(ctx, h.Exec, nil, said, said)
 		if err == nil && code != 0 {
 			err = fmt.Errorf("exec: exit code %d: %s", code, bytes.TrimSpace(said.b))
 		}
@@ -66,8 +66,8 @@ func (l *limited) Write(b []byte) (int, error) {
 
 // http asks for a path and wants an answer of class 2 or 3. A client of 30 lines is all
 // that this takes.
-func (s *supervisor) http(ctx context.Context, pid int, port uint16, path string) error {
-	c, err := s.dial(ctx, pid, port)
+func (s *supervisor) http(ctx context.Context, port uint16, path string) error {
+	c, err := s.dial(ctx, port)
 	if err != nil {
 		return fmt.Errorf("http: %w", err)
 	}
@@ -94,7 +94,7 @@ func (s *supervisor) http(ctx context.Context, pid int, port uint16, path string
 
 // dial connects to a port of the application, from inside its network. A port of a
 // socket that was handed over is the host's.
-func (s *supervisor) dial(ctx context.Context, pid int, port uint16) (net.Conn, error) {
+func (s *supervisor) dial(ctx context.Context, port uint16) (net.Conn, error) {
 	m := s.order.Unit.Manifest
 	for i, h := range m.Network.Sockets {
 		if at, err := netip.ParseAddrPort(h.Listen); err != nil || at.Port() != port {
@@ -107,19 +107,7 @@ func (s *supervisor) dial(ctx context.Context, pid int, port uint16) (net.Conn, 
 		}
 		return new(net.Dialer).DialContext(ctx, "tcp", at.String())
 	}
-	hosts := []string{"127.0.0.1"}
-	if s.order.Link != nil {
-		hosts = append(hosts, s.order.Link.Address.Addr().String())
-	}
-	var err error
-	for _, host := range hosts {
-		var c net.Conn
-		c, err = dialInside(ctx, pid, net.JoinHostPort(host, strconv.Itoa(int(port))))
-		if err == nil {
-			return c, nil
-		}
-	}
-	return nil, err
+	return s.cage.dial(ctx, port)
 }
 
 // listens is where a socket can be reached from this host.

@@ -45,6 +45,7 @@ type supervisor struct {
 	groups  oci.Hierarchy
 	sockets []*os.File
 	output  *os.File // the application's end of the pipe
+	cage    cage
 	log     *slog.Logger
 	status  status
 	stops   chan chan error
@@ -111,8 +112,11 @@ func (s *supervisor) prepare(ctx context.Context) (lock *os.File, err error) {
 		unix.CloseOnExec(socketFD + i)
 		s.sockets = append(s.sockets, os.NewFile(uintptr(socketFD+i), "socket "+strconv.Itoa(i)))
 	}
+	if s.cage, err = s.newCage(); err != nil {
+		return nil, err
+	}
 	steps := []func(context.Context) error{
-		s.settle, s.endLeftovers, s.openOutput, s.mount, s.connect, s.configure,
+		s.settle, s.endLeftovers, s.openOutput, s.mount, s.connect, s.cage.prepare,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -141,7 +145,7 @@ func (s *supervisor) settle(context.Context) error {
 	if err := s.groups.Join(s.order.ownGroup()); err != nil {
 		return err
 	}
-	if s.order.Runtime.Kind == "crun" && !s.groups.Unified {
+	if s.order.Runtime.Kind == oci.Crun && !s.groups.Unified {
 		// crun refuses hosts on which version 2 is mounted beside version 1. In this
 		// mount namespace something else is: crun writes there, believing otherwise.
 		s.groups = s.groups.Without(unified)
@@ -229,22 +233,15 @@ func (s *supervisor) namespace() string {
 	return filepath.Join(s.dir, "network")
 }
 
-// configure writes what the runtime reads.
-func (s *supervisor) configure(context.Context) error {
-	in := spec.Input{
+func (s *supervisor) path(name string) string { return filepath.Join(s.dir, name) }
+
+// input is what every configuration of a runtime depends on.
+func (s *supervisor) input() spec.Input {
+	return spec.Input{
 		Manifest: s.order.Unit.Manifest, Grants: s.order.Unit.Grants, FirstID: s.order.FirstID,
-		Root: filepath.Join(s.dir, "root"), Volumes: map[string]string{}, NetNS: s.namespace(),
-		Files: s.files(), Devices: s.order.Devices, Cgroup: s.order.group(),
+		Devices: s.order.Devices, Cgroup: s.order.group(),
 		Unified: s.groups.Unified, Swap: s.groups.Swap, Score: mayRaise(),
 	}
-	for _, v := range in.Manifest.Data {
-		in.Volumes[v.Name] = s.volume(v.Name)
-	}
-	b, err := spec.Config(in)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(s.dir, "config.json"), b, 0o600)
 }
 
 // files are the host's that cover the image's: names are looked up where the host looks
@@ -273,5 +270,10 @@ func (s *supervisor) clean() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), cleanUp)
 	defer cancel()
-	return errors.Join(s.groups.Kill(ctx, s.order.group()), s.order.Runtime.Delete(ctx, s.order.ID), s.groups.Kill(ctx, s.order.group()))
+	helpers := s.groups.Members(s.order.group())
+	err := errors.Join(s.groups.Kill(ctx, s.order.group()), s.order.Runtime.Delete(ctx, s.order.ID), s.groups.Kill(ctx, s.order.group()))
+	for _, pid := range helpers { // a runtime's processes that became ours
+		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
+	}
+	return err
 }

@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/twinkeel/twinkeel/workloads/oci"
 )
 
 // An application that ends is started again after a pause, which doubles each time and
@@ -66,10 +63,10 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 		st.State.Version, st.State.App, st.State.Generation = m.Version, app, s.order.Unit.Generation
 	})
 	for n, short := 0, 0; ; n++ {
-		p, err := s.start(ctx)
+		p, err := s.cage.start(ctx)
 		since := time.Now()
 		if err == nil { // before anybody is told that it runs
-			s.status.set(func(st *Status) { st.State.Running, st.State.Since, st.PID = true, since, p.Pid })
+			s.status.set(func(st *Status) { st.State.Running, st.State.Since, st.PID = true, since, p.pid() })
 			time.AfterFunc(settled, trim)
 		}
 		if n == 0 {
@@ -82,14 +79,11 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 		exit := fmt.Sprint(err)
 		failed := err != nil
 		if err == nil {
-			ended := make(chan *os.ProcessState, 1)
-			go func() {
-				state, _ := p.Wait()
-				ended <- state
-			}()
+			ended := make(chan outcome, 1)
+			go func() { ended <- p.wait() }()
 			select {
-			case state := <-ended:
-				exit, failed = describe(state), state == nil || !state.Success()
+			case o := <-ended:
+				exit, failed = o.exit, o.failed
 			case answer := <-s.stops:
 				err := s.end(p, ended)
 				answer <- err
@@ -120,28 +114,8 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 	}
 }
 
-func describe(s *os.ProcessState) string {
-	if s == nil {
-		return "nobody knows how"
-	}
-	return s.String()
-}
-
-func (s *supervisor) container() oci.Start {
-	return oci.Start{ID: s.order.ID, Bundle: s.dir, Output: s.output, Files: s.sockets}
-}
-
-// start starts the container once.
-func (s *supervisor) start(ctx context.Context) (*os.Process, error) {
-	pid, err := s.order.Runtime.Run(ctx, s.container())
-	if err != nil {
-		return nil, err
-	}
-	return os.FindProcess(pid)
-}
-
 // end asks the application to end, and ends it if it does not.
-func (s *supervisor) end(p *os.Process, ended <-chan *os.ProcessState) error {
+func (s *supervisor) end(p process, ended <-chan outcome) error {
 	m := s.order.Unit.Manifest
 	signal := unix.SignalNum(m.Run.Signal)
 	if signal == 0 {
@@ -151,11 +125,11 @@ func (s *supervisor) end(p *os.Process, ended <-chan *os.ProcessState) error {
 			signal = unix.SIGTERM
 		}
 	}
-	_ = p.Signal(signal)
+	_ = p.signal(signal)
 	select {
 	case <-ended:
 	case <-time.After(time.Duration(m.Run.Grace)):
-		_ = p.Kill()
+		_ = p.kill()
 		<-ended
 	}
 	err := s.clean()

@@ -54,8 +54,11 @@ func Config(in Input) ([]byte, error) {
 	if !strings.HasPrefix(in.Cgroup, "/") || in.Root == "" {
 		return nil, fmt.Errorf("config of app %s: got root %q and cgroup %q, want both, the cgroup absolute", in.Manifest.Name, in.Root, in.Cgroup)
 	}
-	if level := in.Manifest.Isolation.Level; level != "container" {
-		return nil, fmt.Errorf("config of app %s: isolation: got level %s, want container: it is never lowered", in.Manifest.Name, level)
+	if level := in.Manifest.Isolation.Level; level != "container" && level != "sandbox" {
+		return nil, fmt.Errorf("config of app %s: isolation: got level %s, want container or sandbox: it is never lowered", in.Manifest.Name, level)
+	}
+	if err := Suits(in.Manifest); err != nil {
+		return nil, fmt.Errorf("config of app %s: isolation: %w", in.Manifest.Name, err)
 	}
 	allowed, err := permit(in)
 	if err != nil {
@@ -69,11 +72,14 @@ func Config(in Input) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config of app %s: %w", in.Manifest.Name, err)
 	}
+	// A sandbox cannot mount the root read-only once more, from its own user namespace; it
+	// is so already.
+	sandbox := in.Manifest.Isolation.Level == "sandbox"
 	ids := []specs.LinuxIDMapping{{HostID: in.FirstID, Size: IDs}}
 	config := specs.Spec{
 		Version:  "1.0.2", // what it needs, and what the oldest runtimes in use read
 		Process:  process(in, allowed),
-		Root:     &specs.Root{Path: in.Root, Readonly: true},
+		Root:     &specs.Root{Path: in.Root, Readonly: !sandbox},
 		Hostname: in.Manifest.Name,
 		Mounts:   mounts,
 		Linux: &specs.Linux{

@@ -152,7 +152,12 @@ func TestAPermissionIsGivenOnlyIfAskedForAndGranted(t *testing.T) {
 		"a low port": {change: func(in *Input) {
 			in.Manifest.Network.Publish = []release.AppPort{{Name: "http", Proto: "tcp", Host: 80, App: 8080}}
 		}, want: "does not ask"},
-		"a lower level":         {change: func(in *Input) { in.Manifest.Isolation.Level = "sandbox" }, want: "never lowered"},
+		"a lower level": {change: func(in *Input) { in.Manifest.Isolation.Level = "vm" }, want: "never lowered"},
+		"a sandbox":     {change: func(in *Input) { in.Manifest.Isolation.Level, in.Manifest.Network.Sockets = "sandbox", nil }},
+		"a sandbox with a device": {ask: []release.AppPermission{perm("device", "/dev/x")}, grant: []release.AppPermission{perm("device", "/dev/x")},
+			change: func(in *Input) {
+				in.Manifest.Isolation.Level, in.Manifest.Network.Sockets, in.Devices = "sandbox", nil, map[string]Device{"/dev/x": {"c", 188, 0}}
+			}, want: "leads to the host's kernel"},
 		"the host's root":       {change: func(in *Input) { in.FirstID = 0 }, want: "first id"},
 		"ids of two":            {change: func(in *Input) { in.FirstID++ }, want: "first id"},
 		"a volume over /proc":   {change: func(in *Input) { in.Manifest.Data[0].Path = "/proc/sys" }, want: "kernel"},
