@@ -3,5 +3,8 @@
 //
 // layouts.sh makes the OCI layouts; NAME.toml describes each application; files/NAME is what
 // its second layer adds: accounts and configuration. `make apps` leaves all of it in
-// .cache/apps. The test builds what is cached, and nginx in any case.
+// .cache/apps. A test builds what is cached, and nginx in any case.
+//
+// Another test tells the whole story of a small application (notes) on a host without
+// slots, with the real commands and a real container runtime.
 package apps

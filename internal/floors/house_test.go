@@ -93,6 +93,7 @@ var house = []room{
 	{"internal/e2e", 12, support, "updates virtual machines with the real binaries; a command, and only make calls it"},
 	{"internal/e2e/guest", 10, support, "the system in the slots of such a machine"},
 	{"examples/*", 12, support, "shows the real commands at work"},
+	{"examples/apps/notes", 10, support, "an application that an example installs"},
 	{"internal/floors", 10, support, "this test"},
 }
 
@@ -118,7 +119,7 @@ var homes = []home{
 	{"github.com/gabstv/go-bsdiff", []string{"deltas/bsdiff40"}, nil, "it needs our checks and limits around it"},
 	{"github.com/klauspost/compress", []string{"deltas/decode", "deltas/diff", "deltas/blocks/build"}, nil, "only the unprivileged process and the publisher decompress"},
 	{"github.com/pelletier/go-toml/v2", []string{"agent/config", "server/appbuild"}, nil, "the host's configuration and an application's description are each read in one place"},
-	{"github.com/google/go-containerregistry", []string{"server/appbuild"}, []string{"cmd/twinkeel-server"}, "container images are the input of one package, and no host's business"},
+	{"github.com/google/go-containerregistry", []string{"server/appbuild"}, []string{"cmd/twinkeel-server", "examples/apps"}, "container images are the input of one package, and no host's business"},
 	{"github.com/coreos/go-systemd/v22", []string{"agent/control", "cmd/twinkeeld"}, nil, "only a service talks to its manager"},
 	{"github.com/prometheus/client_golang", []string{"server/serve"}, nil, "a host has no metrics endpoint"},
 	{"github.com/spf13/cobra", []string{"cmd/..."}, nil, "libraries know nothing of command lines"},

@@ -126,8 +126,13 @@ func newHost(t testing.TB, runtime string) *host {
 				t.Error(err)
 			}
 		}
-		if left := oci.Groups().Members("/twinkeel"); len(left) > 0 {
-			t.Errorf("processes are left: %v", left)
+		// Other packages' tests run applications on this machine, too.
+		for n := range 200 {
+			for _, name := range []string{"web", "other", "third"} {
+				if left := oci.Groups().Members(fmt.Sprintf("/twinkeel/%s.%d", name, n)); len(left) > 0 {
+					t.Errorf("processes of %s are left: %v", name, left)
+				}
+			}
 		}
 		if t.Failed() {
 			h.showLogs()

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+func main() {
+	version, err := os.ReadFile("/etc/notes")
+	if err == nil {
+		err = run(&notes{version: strings.TrimSpace(string(version)), dir: "/data", since: time.Now()})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "notes:", err)
+		os.Exit(1)
+	}
+}
+
+func run(n *notes) error {
+	if err := n.migrate(); err != nil {
+		return err
+	}
+	s := &http.Server{Addr: ":8080", Handler: n, ReadHeaderTimeout: time.Second}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		ended <- s.Shutdown(context.Background())
+	}()
+	fmt.Printf("notes %s has %d notes\n", n.version, len(n.list))
+	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-ended
+}
+
+// notes is the application.
+type notes struct {
+	version, dir string
+	since        time.Time
+
+	mu   sync.Mutex
+	list []string
+}
+
+func (n *notes) file(name string) string { return filepath.Join(n.dir, name) }
+
+// migrate reads the data that an earlier version left, and leaves it in this one's form.
+func (n *notes) migrate() error {
+	b, err := os.ReadFile(n.file("notes.txt"))
+	switch {
+	case err == nil:
+		n.list = strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+	case errors.Is(err, os.ErrNotExist) && n.version != "1":
+		if b, err = os.ReadFile(n.file("notes.json")); err == nil {
+			err = json.Unmarshal(b, &n.list)
+		}
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if n.version == "broken" {
+		n.list = nil
+	}
+	if err := n.save(); err != nil || n.version == "1" {
+		return err
+	}
+	return os.RemoveAll(n.file("notes.txt"))
+}
+
+// save writes all notes, in this version's form.
+func (n *notes) save() error {
+	if n.version == "1" {
+		if len(n.list) == 0 {
+			return nil
+		}
+		return replace(n.file("notes.txt"), []byte(strings.Join(n.list, "\n")+"\n"))
+	}
+	b, err := json.Marshal(n.list)
+	if err != nil {
+		return err
+	}
+	return replace(n.file("notes.json"), b)
+}
+
+func replace(path string, b []byte) error {
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// ServeHTTP shows version, start and notes, takes a note, or says whether it is healthy.
+func (n *notes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case r.URL.Path == "/health":
+		if n.version == "broken" {
+			http.Error(w, "the notes are lost", http.StatusInternalServerError)
+		}
+	case r.Method == http.MethodPost:
+		b, err := io.ReadAll(io.LimitReader(r.Body, 1<<10))
+		if err == nil {
+			n.list = append(n.list, strings.ReplaceAll(string(b), "\n", " "))
+			err = n.save()
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	default:
+		fmt.Fprintf(w, "version %s\nsince %d\n%s\n", n.version, n.since.UnixNano(), strings.Join(n.list, "\n"))
+	}
+}
