@@ -207,13 +207,11 @@ func (a *Agent) judgeApp(mf *release.AppManifest, app release.Digest) ([]Reason,
 	if !a.o.Updater.IsZero() && a.o.Updater.Compare(mf.MinUpdater) < 0 {
 		add(CodeIncompatible, "app %s %s needs updater %s, this is %s", mf.Name, mf.Version, mf.MinUpdater, a.o.Updater)
 	}
-	denial, err := a.deniedBy(machine{}, app, mf.Attempt)
+	denials, err := a.appDenials(mf, app)
 	if err != nil {
 		return nil, err
 	}
-	if denial != nil {
-		add(CodeDenied, "app %s %s (%s) was left on %s: %s", mf.Name, mf.Version, app.Short(), denial.Time.Format("2006-01-02 15:04"), denial.Text)
-	}
+	list = append(list, denials...)
 	missing, denied := a.wants(mf, choice)
 	for _, p := range denied {
 		add(CodePermission, "app %s %s asks for %s, which this host denies", mf.Name, mf.Version, permissionText(p))
@@ -233,6 +231,15 @@ func (a *Agent) judgeApp(mf *release.AppManifest, app release.Digest) ([]Reason,
 		add(CodeHeld, "%s", holdText(h))
 	}
 	return list, err
+}
+
+// appDenials says that this host has left a version of an application before.
+func (a *Agent) appDenials(mf *release.AppManifest, app release.Digest) ([]Reason, error) {
+	denial, err := a.deniedBy(machine{}, app, mf.Attempt)
+	if err != nil || denial == nil {
+		return nil, err
+	}
+	return []Reason{{CodeDenied, fmt.Sprintf("app %s %s (%s) was left on %s: %s", mf.Name, mf.Version, app.Short(), denial.Time.Format("2006-01-02 15:04"), denial.Text)}}, nil
 }
 
 func permissionText(p release.AppPermission) string {

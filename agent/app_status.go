@@ -98,6 +98,14 @@ func (a *Agent) appStatus(ctx context.Context, d *Deployment, name string, c app
 			s.Offer = &o.manifest.Version
 		}
 		s.Reasons = append(s.Reasons, o.reasons...)
+		if denied := func(r Reason) bool { return r.Code == CodeDenied }; s.Offer != nil && !slices.ContainsFunc(o.reasons, denied) {
+			// It was tried, and left, since the poll that found it.
+			since, err := a.appDenials(o.manifest, o.app)
+			if err != nil {
+				since = []Reason{{"error", err.Error()}}
+			}
+			s.Reasons = append(s.Reasons, since...)
+		}
 	}
 	if c.Hold != nil && !slices.ContainsFunc(s.Reasons, func(r Reason) bool { return r.Code == CodeHeld }) {
 		s.Reasons = append(s.Reasons, Reason{CodeHeld, holdText(c.Hold)})
