@@ -176,6 +176,10 @@ func CheckPermission(p AppPermission) error {
 	if len(p.Value) > 255 || strings.ContainsFunc(p.Value, control) {
 		return fmt.Errorf("permission %s: value %.40q is too long or holds control characters", p.Name, p.Value)
 	}
+	if p.Name == Outbound {
+		_, err := ParseDestination(p.Value)
+		return err
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package release_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,6 +114,29 @@ func TestABadAppManifestIsRefusedForItsReason(t *testing.T) {
 		change(m)
 		if _, err := m.Encode(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %q", err, want)
+		}
+	}
+}
+
+func TestAnOutboundDestinationIsAnAddressAndAPort(t *testing.T) {
+	for value, want := range map[string]string{
+		"": "0.0.0.0/0 0", "*:*": "0.0.0.0/0 0", "*:53": "0.0.0.0/0 53", "192.0.2.1:443": "192.0.2.1/32 443",
+		"192.0.2.0/24:*": "192.0.2.0/24 0", "10.0.0.0/8:65535": "10.0.0.0/8 65535",
+	} {
+		d, err := release.ParseDestination(value)
+		if got := fmt.Sprint(d.To, " ", d.Port); err != nil || got != want {
+			t.Errorf("%q: got %s, %v, want %s", value, got, err, want)
+		}
+	}
+	for _, value := range []string{
+		"example.org:443", "192.0.2.1", "192.0.2.1:", ":443", "192.0.2.1:0", "192.0.2.1:65536", "192.0.2.1:+1", "192.0.2.1:0443", "192.0.2.1/24:1",
+		"192.0.2.0/33:1", "[2001:db8::1]:443", "2001:db8::/32:443", "192.0.2.1:80-90", "192.0.2.1:443:tcp", "*", "/8:1", "192.0.2.1/-1:1", " 192.0.2.1:1",
+	} {
+		if d, err := release.ParseDestination(value); err == nil || !strings.Contains(err.Error(), "outbound") {
+			t.Errorf("%q: got %v, %v, want an error", value, d, err)
+		}
+		if err := release.CheckPermission(release.AppPermission{Name: release.Outbound, Value: value}); err == nil {
+			t.Errorf("%q: a manifest may ask for it", value)
 		}
 	}
 }

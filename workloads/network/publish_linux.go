@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -24,7 +26,14 @@ type Port struct {
 type Table struct {
 	Bridge   string
 	Ports    []Port
-	Outbound []netip.Addr // applications that may reach the world
+	Outbound []Exit
+}
+
+// Exit lets an application begin connections to the world.
+type Exit struct {
+	From netip.Addr   // the application's
+	To   netip.Prefix // of IPv4
+	Port uint16       // of TCP and UDP; 0: every port, and every protocol
 }
 
 // tableName is that of the one table of the packet filter that is ours.
@@ -72,14 +81,11 @@ func (t Table) lead(c *nftables.Conn, table *nftables.Table) {
 				// Applications do not reach each other, by published ports neither.
 				rule = append(rule, interfaceIs(expr.MetaKeyIIFNAME, expr.CmpOpNeq, t.Bridge)...)
 			}
-			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(rule,
+			rule = append(rule,
 				// Only what is meant for an address of this host.
 				&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)},
-				&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
-				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, p.Host)},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)})
+			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(append(rule, portIs(proto, p.Host)...),
 				&expr.Immediate{Register: 1, Data: p.To.AsSlice()},
 				&expr.Immediate{Register: 2, Data: binary.BigEndian.AppendUint16(nil, p.App)},
 				&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2},
@@ -95,8 +101,13 @@ func (t Table) hide(c *nftables.Conn, table *nftables.Table) {
 	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(interfaceIs(expr.MetaKeyOIFNAME, expr.CmpOpEq, t.Bridge),
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: sourceOffset, Len: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{127}}, &expr.Masq{})})
-	for _, a := range t.Outbound {
-		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(append(interfaceIs(expr.MetaKeyOIFNAME, expr.CmpOpNeq, t.Bridge), sourceIs(a)...), &expr.Masq{})})
+	var hidden []netip.Addr
+	for _, e := range t.Outbound {
+		if slices.Contains(hidden, e.From) {
+			continue
+		}
+		hidden = append(hidden, e.From)
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(append(interfaceIs(expr.MetaKeyOIFNAME, expr.CmpOpNeq, t.Bridge), sourceIs(e.From)...), &expr.Masq{})})
 	}
 }
 
@@ -116,16 +127,52 @@ func (t Table) fence(c *nftables.Conn, table *nftables.Table) {
 		}
 		add(from, bits(expr.CtKeySTATE, stateEstablished|stateRelated), verdict(expr.VerdictAccept))
 		if name == "through" {
-			for _, a := range t.Outbound {
-				// Not to the links of this place, where clouds keep their passwords.
-				add(from, sourceIs(a), linkLocal(), verdict(expr.VerdictDrop))
-				add(from, interfaceIs(expr.MetaKeyOIFNAME, expr.CmpOpNeq, t.Bridge), sourceIs(a), verdict(expr.VerdictAccept))
+			// Not to the links of this place, where clouds keep their passwords.
+			add(from, linkLocal(), verdict(expr.VerdictDrop))
+			for _, e := range t.Outbound {
+				for _, port := range e.ports() {
+					add(from, interfaceIs(expr.MetaKeyOIFNAME, expr.CmpOpNeq, t.Bridge), sourceIs(e.From), destinationIn(e.To), port, verdict(expr.VerdictAccept))
+				}
 			}
 			add(to, bits(expr.CtKeySTATE, stateEstablished|stateRelated), verdict(expr.VerdictAccept))
 			add(to, bits(expr.CtKeySTATUS, statusDestinationChanged), verdict(expr.VerdictAccept))
 			add(to, verdict(expr.VerdictDrop))
 		}
 		add(from, verdict(expr.VerdictDrop))
+	}
+}
+
+// ports match the exit's port, for each protocol that has ports.
+func (e Exit) ports() [][]expr.Any {
+	if e.Port == 0 {
+		return [][]expr.Any{nil}
+	}
+	var list [][]expr.Any
+	for _, proto := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
+		list = append(list, portIs(proto, e.Port))
+	}
+	return list
+}
+
+// portIs matches what goes to a port.
+func portIs(proto byte, port uint16) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, port)},
+	}
+}
+
+// destinationIn matches what goes to a network.
+func destinationIn(p netip.Prefix) []expr.Any {
+	if p.Bits() == 0 {
+		return nil
+	}
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: destinationOffset, Len: 4},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: net.CIDRMask(p.Bits(), 32), Xor: []byte{0, 0, 0, 0}},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Masked().Addr().AsSlice()},
 	}
 }
 

@@ -154,8 +154,15 @@ func (r *Runner) publish(ctx context.Context, b *book) error {
 			}
 			private = true
 			to := o.Link.Address.Addr()
-			if slices.ContainsFunc(o.Unit.Manifest.Permissions, func(p release.AppPermission) bool { return p.Name == "outbound" && slices.Contains(o.Unit.Grants, p) }) {
-				t.Outbound = append(t.Outbound, to)
+			for _, p := range o.Unit.Manifest.Permissions {
+				if p.Name != release.Outbound || !slices.Contains(o.Unit.Grants, p) {
+					continue
+				}
+				d, err := release.ParseDestination(p.Value)
+				if err != nil {
+					return err
+				}
+				t.Outbound = append(t.Outbound, network.Exit{From: to, To: d.To, Port: d.Port})
 			}
 			if id != entry.Unit {
 				continue

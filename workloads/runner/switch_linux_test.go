@@ -1,17 +1,26 @@
 package runner_test
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
+	"github.com/twinkeel/twinkeel/workloads/network"
 )
 
 // server is a version of web that serves, published at port 8081 or at a socket there.
@@ -221,9 +230,9 @@ func BenchmarkUpdate(b *testing.B) {
 
 // BenchmarkStart starts and stops an application that does nothing.
 func BenchmarkStart(b *testing.B) {
-	for _, runtime := range runtimes(b) {
-		b.Run(runtime, func(b *testing.B) {
-			h := newHost(b, runtime)
+	for _, name := range runtimes(b) {
+		b.Run(name, func(b *testing.B) {
+			h := newHost(b, name)
 			u := h.actor("sleep")
 			for b.Loop() {
 				h.start(u)
@@ -233,4 +242,70 @@ func BenchmarkStart(b *testing.B) {
 			}
 		})
 	}
+}
+
+// world makes a machine outside, at an address, that listens at ports.
+func world(t *testing.T, dir string, address netip.Prefix, ports ...int) {
+	t.Helper()
+	bridge := netip.PrefixFrom(address.Masked().Addr().Next(), address.Bits())
+	if err := network.Up(t.Context(), "tkworld0", bridge); err != nil {
+		t.Fatal(err)
+	}
+	name := "tkw" + strconv.Itoa(int(address.Addr().As4()[3]))
+	path := filepath.Join(dir, name)
+	if err := network.Connect(network.Link{Bridge: "tkworld0", Name: name, Address: address, Gateway: bridge.Addr()}, path); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlock it
+		f, err := os.Open(path)
+		if err == nil {
+			err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
+		}
+		for _, p := range ports {
+			if err != nil {
+				break
+			}
+			var l net.Listener
+			if l, err = net.Listen("tcp4", ":"+strconv.Itoa(p)); err == nil {
+				t.Cleanup(func() { _ = l.Close() })
+			}
+		}
+		done <- errors.Join(err, f.Close(), unix.Unmount(path, unix.MNT_DETACH))
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAnApplicationGoesOutOnlyWhereItMay(t *testing.T) {
+	h := newHost(t, "")
+	world(t, h.dir, netip.MustParsePrefix("198.51.100.2/24"), 443, 80)
+	world(t, h.dir, netip.MustParsePrefix("198.51.100.3/24"), 443, 80)
+	u := h.server("1", "parallel")
+	for _, value := range []string{"198.51.100.2:443", "198.51.100.3/32:80"} {
+		u.Manifest.Permissions = append(u.Manifest.Permissions, release.AppPermission{Name: release.Outbound, Value: value})
+	}
+	u.Grants = u.Manifest.Permissions
+	h.start(u)
+	reach := func(want map[string]bool) {
+		t.Helper()
+		for address, reached := range want {
+			if out, code := h.exec("/bin/actor", "connect", "tcp", address); (code == 0) != reached {
+				t.Errorf("%s: got code %d and %q, want reached %t", address, code, out, reached)
+			}
+		}
+	}
+	reach(map[string]bool{
+		"198.51.100.2:443": true, "198.51.100.2:80": false, "198.51.100.3:80": true, "198.51.100.3:443": false,
+		"198.51.100.1:443": false, "169.254.169.254:80": false,
+	})
+	if err := h.Stop(t.Context(), "web"); err != nil {
+		t.Fatal(err)
+	}
+	u.Manifest.Permissions = []release.AppPermission{{Name: release.Outbound}}
+	u.Grants = u.Manifest.Permissions
+	h.start(u)
+	reach(map[string]bool{"198.51.100.2:80": true, "198.51.100.3:443": true, "169.254.169.254:80": false})
 }

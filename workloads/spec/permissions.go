@@ -82,7 +82,11 @@ func permit(in Input) (allowance, error) {
 // add is one permission's meaning.
 func (a *allowance) add(in Input, p release.AppPermission) error {
 	switch p.Name {
-	case "host-network", "root", "publish-low", "outbound":
+	case release.Outbound:
+		// The packet filter's work.
+		_, err := release.ParseDestination(p.Value)
+		return err
+	case "host-network", "root", "publish-low":
 		// Somebody else's work, or checked above: nothing of the configuration changes.
 		if p.Value != "" {
 			return fmt.Errorf("got a value, want none")
