@@ -183,6 +183,41 @@ func (f *mortalFile) Sync() error {
 // version, whole; then the operation runs again and must succeed.
 func killEverywhere(t *testing.T, d death, prepare func(*Site), operation func(*Site) error, before, after string) {
 	t.Helper()
+	seen := sight{(*host).directive, func(h *host, t *testing.T, s *Site) string {
+		t.Helper()
+		v := h.directive(t, s)
+		h.accept(t, s, v)
+		return v
+	}}
+	killEverywhereSeen(t, d, seen, prepare, operation, before, after)
+}
+
+// sight is how a host sees the version that a site offers: one that knows nothing at its
+// first glance, and one that has known it before, with everything that belongs to it.
+type sight struct {
+	glance, whole func(h *host, t *testing.T, s *Site) string
+}
+
+// directive is the version of the OS that a host is offered.
+func (h *host) directive(t *testing.T, s *Site) string {
+	t.Helper()
+	d, err := h.look(t.Context(), served(s.RepositoryDir()), "stable")
+	if err != nil || d == nil {
+		t.Fatalf("host: got directive %+v, %v", d, err)
+	}
+	return d.Version.String()
+}
+
+func (see sight) wants(t *testing.T, h *host, s *Site, version string) {
+	t.Helper()
+	if got := see.whole(h, t, s); got != version {
+		t.Fatalf("host: got %s, want %s", got, version)
+	}
+}
+
+// killEverywhereSeen is killEverywhere for what see sees.
+func killEverywhereSeen(t *testing.T, d death, see sight, prepare func(*Site), operation func(*Site) error, before, after string) {
+	t.Helper()
 	base, c := newSite(t)
 	prepare(base)
 	base.Close()
@@ -191,7 +226,7 @@ func killEverywhere(t *testing.T, d death, prepare func(*Site), operation func(*
 		copyTree(t, base.dir, dir)
 		s := openSite(t, dir, c)
 		known := newHost(t, s, c)
-		known.accept(t, s, before)
+		see.wants(t, known, s, before)
 		m := newMortal(n, d)
 		s.medium = m
 		err := operation(s)
@@ -206,25 +241,22 @@ func killEverywhere(t *testing.T, d death, prepare func(*Site), operation func(*
 			t.Logf("%d deaths: %s", n, strings.Join(m.log, ", "))
 			m.die() // what was reported as done is done for good
 			s = openSite(t, dir, c)
-			known.accept(t, s, after)
+			see.wants(t, known, s, after)
 			mustVerify(t, s)
 			return
 		}
 		at := m.log[len(m.log)-1]
 		s = openSite(t, dir, c)
-		offered, lookErr := newHost(t, s, c).look(t.Context(), served(s.RepositoryDir()), "stable")
-		if lookErr != nil {
-			t.Fatalf("death %d at %q: a new host refuses the repository: %v", n, at, lookErr)
-		}
-		saw := offered.Version.String()
+		t.Logf("death %d at %q", n, at)
+		saw := see.glance(newHost(t, s, c), t, s)
 		if saw != before && saw != after {
-			t.Fatalf("death %d at %q: a new host sees %s", n, at, saw)
+			t.Fatalf("a new host sees %s", saw)
 		}
-		known.accept(t, s, saw)
+		see.wants(t, known, s, saw)
 		if err := operation(s); err != nil && !errors.Is(err, ErrNothingToDo) {
 			t.Fatalf("death %d at %q: the run after it: %v", n, at, err)
 		}
-		known.accept(t, s, after)
+		see.wants(t, known, s, after)
 		mustVerify(t, s)
 		s.Close()
 		os.RemoveAll(dir)
