@@ -51,23 +51,20 @@ Later changes: root DIR add-key --role app-NAME.
 				in.By = append(in.By, key)
 				in.Names[key.ID] = strings.TrimSuffix(filepath.Base(path), ".pub")
 			}
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			p, err := site.AddPublisher(cmd.Context(), in)
-			if err != nil {
-				return t.explain(err)
-			}
-			if p != nil {
-				return t.saveProposal(p, propose)
-			}
-			result := struct {
-				Format    int    `json:"format"`
-				Publisher string `json:"publisher"`
-			}{1, in.Name}
-			return t.answer(result, func() { t.say("added publisher %s", in.Name) })
+			return t.on(args[0], func(site *server.Site) error {
+				p, err := site.AddPublisher(cmd.Context(), in)
+				if err != nil {
+					return err
+				}
+				if p != nil {
+					return t.saveProposal(p, propose)
+				}
+				result := struct {
+					Format    int    `json:"format"`
+					Publisher string `json:"publisher"`
+				}{1, in.Name}
+				return t.answer(result, func() { t.say("added publisher %s", in.Name) })
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -109,19 +106,16 @@ that names it: publish --app NAME=VERSION.
 			if in.Image == "" {
 				in.Image = strings.TrimSuffix(args[1], ".json") + ".erofs"
 			}
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			r, err := site.PublishApp(cmd.Context(), in)
-			if err != nil {
-				return t.explain(err)
-			}
-			if in.Propose {
-				return t.saveProposal(r.Proposal, propose)
-			}
-			return t.answer(r, func() { t.publishedApp(r) })
+			return t.on(args[0], func(site *server.Site) error {
+				r, err := site.PublishApp(cmd.Context(), in)
+				if err != nil {
+					return err
+				}
+				if in.Propose {
+					return t.saveProposal(r.Proposal, propose)
+				}
+				return t.answer(r, func() { t.publishedApp(r) })
+			})
 		},
 	}
 	f := cmd.Flags()

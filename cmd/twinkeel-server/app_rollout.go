@@ -40,18 +40,15 @@ server's own keys only.
 			if in.Permille == nil && in.Paused == nil && in.NotBefore == nil && in.Version.IsZero() && !in.Drop {
 				return usagef("nothing to change: use --version, --percent, --pause, --resume, --not-before or --drop")
 			}
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			r, err := site.RolloutApp(cmd.Context(), in)
-			if err != nil {
-				return err
-			}
-			return t.answer(r, func() {
-				t.offeredApp(r.Directive)
-				t.warn(r.Warnings)
+			return t.on(args[0], func(site *server.Site) error {
+				r, err := site.RolloutApp(cmd.Context(), in)
+				if err != nil {
+					return err
+				}
+				return t.answer(r, func() {
+					t.offeredApp(r.Directive)
+					t.warn(r.Warnings)
+				})
 			})
 		},
 	}
@@ -88,24 +85,21 @@ those, too, or publish ones that name another.
 				return usagef("got %q, want PUBLISHER/NAME", args[1])
 			}
 			in.Propose = propose != ""
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			r, err := site.WithdrawApp(cmd.Context(), in)
-			if err != nil {
-				return t.explain(err)
-			}
-			if in.Propose {
-				return t.saveProposal(r.Proposal, propose)
-			}
-			return t.answer(r, func() {
-				t.say("withdrew app %s/%s %s", in.Publisher, in.Name, in.Version)
-				for _, d := range r.Directives {
-					t.offeredApp(d)
+			return t.on(args[0], func(site *server.Site) error {
+				r, err := site.WithdrawApp(cmd.Context(), in)
+				if err != nil {
+					return err
 				}
-				t.warn(r.Warnings)
+				if in.Propose {
+					return t.saveProposal(r.Proposal, propose)
+				}
+				return t.answer(r, func() {
+					t.say("withdrew app %s/%s %s", in.Publisher, in.Name, in.Version)
+					for _, d := range r.Directives {
+						t.offeredApp(d)
+					}
+					t.warn(r.Warnings)
+				})
 			})
 		},
 	}

@@ -1,26 +1,12 @@
 package main
 
 import (
-	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/twinkeel/twinkeel/server"
-	"github.com/twinkeel/twinkeel/signing/publisher"
 )
-
-// explain adds what can be done about an error to it.
-func (t *terminal) explain(err error) error {
-	var threshold *publisher.ThresholdError
-	switch {
-	case errors.As(err, &threshold) && len(threshold.Locked) > 0:
-		t.hint("the passphrase does not open the keys that are here")
-	case errors.As(err, &threshold):
-		t.hint("name a key file with --key, or let its keeper sign: --propose FILE")
-	}
-	return err
-}
 
 func newPromoteCommand(t *terminal) *cobra.Command {
 	var in server.PromoteOptions
@@ -35,21 +21,18 @@ there. Payloads are shared, so nothing is made or moved.
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.Propose = propose != ""
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			r, err := site.Promote(cmd.Context(), in)
-			if err != nil {
-				return t.explain(err)
-			}
-			if in.Propose {
-				return t.saveProposal(r.Proposal, propose)
-			}
-			return t.answer(r, func() {
-				t.say("promoted %s from %s to %s", r.Version, r.From, r.To)
-				t.offered(r.Directive, r.Notes, r.Warnings)
+			return t.on(args[0], func(site *server.Site) error {
+				r, err := site.Promote(cmd.Context(), in)
+				if err != nil {
+					return err
+				}
+				if in.Propose {
+					return t.saveProposal(r.Proposal, propose)
+				}
+				return t.answer(r, func() {
+					t.say("promoted %s from %s to %s", r.Version, r.From, r.To)
+					t.offered(r.Directive, r.Notes, r.Warnings)
+				})
 			})
 		},
 	}
@@ -81,21 +64,18 @@ To halt a rollout at once, with the server's own key alone, use: rollout DIR --p
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.Propose = propose != ""
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			r, err := site.Withdraw(cmd.Context(), in)
-			if err != nil {
-				return t.explain(err)
-			}
-			if in.Propose {
-				return t.saveProposal(r.Proposal, propose)
-			}
-			return t.answer(r, func() {
-				t.say("withdrew %s from %s", r.Version, r.Channel)
-				t.offered(r.Directive, nil, r.Warnings)
+			return t.on(args[0], func(site *server.Site) error {
+				r, err := site.Withdraw(cmd.Context(), in)
+				if err != nil {
+					return err
+				}
+				if in.Propose {
+					return t.saveProposal(r.Proposal, propose)
+				}
+				return t.answer(r, func() {
+					t.say("withdrew %s from %s", r.Version, r.Channel)
+					t.offered(r.Directive, nil, r.Warnings)
+				})
 			})
 		},
 	}
@@ -142,16 +122,13 @@ that is within a share stays within every larger one.
 			if in.Permille == nil && in.Paused == nil && in.NotBefore == nil && in.PollInterval == nil && in.Version.IsZero() {
 				return usagef("nothing to change: use --percent, --pause, --resume, --version, --not-before or --poll-interval")
 			}
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			r, err := site.Rollout(cmd.Context(), in)
-			if err != nil {
-				return err
-			}
-			return t.answer(r, func() { t.offered(r.Directive, nil, r.Warnings) })
+			return t.on(args[0], func(site *server.Site) error {
+				r, err := site.Rollout(cmd.Context(), in)
+				if err != nil {
+					return err
+				}
+				return t.answer(r, func() { t.offered(r.Directive, nil, r.Warnings) })
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -183,23 +160,20 @@ func newChannelCommand(t *terminal) *cobra.Command {
   twinkeel-server channel add site nightly --like edge` + exitStatus,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			p, err := site.AddChannel(cmd.Context(), args[1], like, propose != "")
-			if err != nil {
-				return t.explain(err)
-			}
-			if p != nil {
-				return t.saveProposal(p, propose)
-			}
-			result := struct {
-				Format  int    `json:"format"`
-				Channel string `json:"channel"`
-			}{1, args[1]}
-			return t.answer(result, func() { t.say("added channel %s", args[1]) })
+			return t.on(args[0], func(site *server.Site) error {
+				p, err := site.AddChannel(cmd.Context(), args[1], like, propose != "")
+				if err != nil {
+					return err
+				}
+				if p != nil {
+					return t.saveProposal(p, propose)
+				}
+				result := struct {
+					Format  int    `json:"format"`
+					Channel string `json:"channel"`
+				}{1, args[1]}
+				return t.answer(result, func() { t.say("added channel %s", args[1]) })
+			})
 		},
 	}
 	add.Flags().StringVar(&like, "like", "stable", "channel whose keys sign it")

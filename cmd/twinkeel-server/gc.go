@@ -32,29 +32,27 @@ and go back as before. It takes the keys of the channel, or --propose.
 			case wanted && retire.Keep < server.MinKeep:
 				return usagef("--keep: got %d, want at least %d", retire.Keep, server.MinKeep)
 			}
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			var retired *server.RetireResult
-			if wanted {
-				retire.DryRun, retire.Propose = in.DryRun, propose != ""
-				if retired, err = site.Retire(cmd.Context(), retire); err != nil {
-					return t.explain(err)
+			return t.on(args[0], func(site *server.Site) error {
+				var retired *server.RetireResult
+				if wanted {
+					var err error
+					retire.DryRun, retire.Propose = in.DryRun, propose != ""
+					if retired, err = site.Retire(cmd.Context(), retire); err != nil {
+						return err
+					}
+					if retired.Proposal != nil {
+						return t.saveProposal(retired.Proposal, propose)
+					}
 				}
-				if retired.Proposal != nil {
-					return t.saveProposal(retired.Proposal, propose)
+				r, err := site.GC(cmd.Context(), in)
+				if err != nil {
+					return err
 				}
-			}
-			r, err := site.GC(cmd.Context(), in)
-			if err != nil {
-				return err
-			}
-			return t.answer(struct {
-				*server.GCResult
-				Retired []string `json:"retired,omitempty"`
-			}{r, names(retired)}, func() { t.collected(r, names(retired)) })
+				return t.answer(struct {
+					*server.GCResult
+					Retired []string `json:"retired,omitempty"`
+				}{r, names(retired)}, func() { t.collected(r, names(retired)) })
+			})
 		},
 	}
 	f := cmd.Flags()

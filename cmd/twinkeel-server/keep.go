@@ -41,24 +41,21 @@ another timer, or from monitoring.
 				}
 				return site.Check()
 			}
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			r, err := site.Renew(cmd.Context(), in)
-			if err != nil {
-				return t.explain(err)
-			}
-			if in.Propose {
-				return t.saveProposal(r.Proposal, propose)
-			}
-			return t.answer(r, func() {
-				for _, role := range r.Renewed {
-					t.say("%-16s version %d, expires %s", role.Name, role.Version, role.Expires.Format(time.DateTime))
+			return t.on(args[0], func(site *server.Site) error {
+				r, err := site.Renew(cmd.Context(), in)
+				if err != nil {
+					return err
 				}
-				t.say("renew again before %s", r.Next.Format(time.DateTime))
-				t.warn(r.Warnings)
+				if in.Propose {
+					return t.saveProposal(r.Proposal, propose)
+				}
+				return t.answer(r, func() {
+					for _, role := range r.Renewed {
+						t.say("%-16s version %d, expires %s", role.Name, role.Version, role.Expires.Format(time.DateTime))
+					}
+					t.say("renew again before %s", r.Next.Format(time.DateTime))
+					t.warn(r.Warnings)
+				})
 			})
 		},
 	}
@@ -180,19 +177,16 @@ bundle's timestamp, snapshot and directive are signed for --expires and never se
   twinkeel-server export site --channel stable --version 1.4 --full -o 1.4.bundle` + exitStatus,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			r, err := site.Export(cmd.Context(), in)
-			if err != nil {
-				return t.explain(err)
-			}
-			return t.answer(r, func() {
-				t.say("exported %s of %s for %s: %d payloads, %s", r.Version, r.Channel, joinWords(r.Machines), r.Payloads, size(r.Bytes))
-				t.say("hosts accept it until %s, when %s expires", r.Expires.Format(time.DateTime), r.Limit)
-				t.warn(r.Warnings)
+			return t.on(args[0], func(site *server.Site) error {
+				r, err := site.Export(cmd.Context(), in)
+				if err != nil {
+					return err
+				}
+				return t.answer(r, func() {
+					t.say("exported %s of %s for %s: %d payloads, %s", r.Version, r.Channel, joinWords(r.Machines), r.Payloads, size(r.Bytes))
+					t.say("hosts accept it until %s, when %s expires", r.Expires.Format(time.DateTime), r.Limit)
+					t.warn(r.Warnings)
+				})
 			})
 		},
 	}
@@ -218,16 +212,13 @@ server's own keys in the clear. The spare root key is not in it; its place is el
   twinkeel-server backup site -o site.tar` + exitStatus,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			r, err := site.Backup(cmd.Context(), output)
-			if err != nil {
-				return err
-			}
-			return t.answer(r, func() { t.say("backed up %d files, %s", r.Files, size(r.Bytes)) })
+			return t.on(args[0], func(site *server.Site) error {
+				r, err := site.Backup(cmd.Context(), output)
+				if err != nil {
+					return err
+				}
+				return t.answer(r, func() { t.say("backed up %d files, %s", r.Files, size(r.Bytes)) })
+			})
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write")

@@ -141,22 +141,19 @@ timer, far from the server, and compare what it prints with what you meant to re
 // changeLog carries out a change of the log.
 func (t *terminal) changeLog(ctx context.Context, dir, propose string, in server.LogOptions) error {
 	in.Propose = propose != ""
-	site, err := t.open(dir)
-	if err != nil {
-		return err
-	}
-	defer site.Close()
-	r, err := site.ChangeLog(ctx, in)
-	if err != nil {
-		return t.explain(err)
-	}
-	if r.Key != "" {
-		t.hint("the log's key is %s; the one before it is needed no longer once this is published", r.Key)
-	}
-	if in.Propose {
-		return t.saveProposal(r.Proposal, propose)
-	}
-	return t.answer(r, func() { t.say("release log %s: hosts %s", r.Policy.Origin, r.Policy.Mode) })
+	return t.on(dir, func(site *server.Site) error {
+		r, err := site.ChangeLog(ctx, in)
+		if err != nil {
+			return err
+		}
+		if r.Key != "" {
+			t.hint("the log's key is %s; the one before it is needed no longer once this is published", r.Key)
+		}
+		if in.Propose {
+			return t.saveProposal(r.Proposal, propose)
+		}
+		return t.answer(r, func() { t.say("release log %s: hosts %s", r.Policy.Origin, r.Policy.Mode) })
+	})
 }
 
 func newLogPolicyCommand(t *terminal) *cobra.Command {

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,16 +68,13 @@ fleet-CHANNEL in targets.
 			default:
 				return usagef("got %q, want add-key, remove-key, replace-key, threshold or renew", args[1])
 			}
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			p, err := proposeAuthority(site, args[1] == "renew", c)
-			if err != nil {
-				return err
-			}
-			return t.saveProposal(p, propose)
+			return t.on(args[0], func(site *server.Site) error {
+				p, err := proposeAuthority(site, args[1] == "renew", c)
+				if err != nil {
+					return err
+				}
+				return t.saveProposal(p, propose)
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -265,24 +260,18 @@ something that is published would not verify.
 					return fmt.Errorf("%s: %w", path, err)
 				}
 			}
-			site, err := t.open(dir)
-			if err != nil {
-				if errors.Is(err, fs.ErrNotExist) {
-					t.hint("name the site with --dir")
+			return t.on(dir, func(site *server.Site) error {
+				r, err := site.Apply(cmd.Context(), p)
+				if err != nil {
+					return err
 				}
-				return err
-			}
-			defer site.Close()
-			r, err := site.Apply(cmd.Context(), p)
-			if err != nil {
-				return err
-			}
-			return t.answer(r, func() {
-				t.say("applied %s", args[0])
-				for _, line := range r.Changes {
-					t.say("  %s", line)
-				}
-				t.warn(r.Warnings)
+				return t.answer(r, func() {
+					t.say("applied %s", args[0])
+					for _, line := range r.Changes {
+						t.say("  %s", line)
+					}
+					t.warn(r.Warnings)
+				})
 			})
 		},
 	}

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"os"
-
 	"github.com/spf13/cobra"
 
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/server"
-	"github.com/twinkeel/twinkeel/signing/publisher"
 )
 
 // rolloutFlags are shared by commands that offer a release.
@@ -15,29 +12,6 @@ func rolloutFlags(cmd *cobra.Command, r *server.RolloutStart) {
 	cmd.Flags().Var(percentValue{&r.Permille}, "percent", "share of hosts that get it at first")
 	cmd.Flags().BoolVar(&r.Hold, "no-rollout", false, "sign the release, but offer it to nobody yet")
 	cmd.MarkFlagsMutuallyExclusive("percent", "no-rollout")
-}
-
-// open opens a site for changing it.
-func (t *terminal) open(dir string) (*server.Site, error) { return server.Open(dir, t.options()) }
-
-// saveProposal writes a proposal to a new file.
-func (t *terminal) saveProposal(p *publisher.Proposal, path string) error {
-	b, err := p.Encode()
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	if _, err := f.Write(b); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return t.showProposal(p, path)
 }
 
 func newPublishCommand(t *terminal) *cobra.Command {
@@ -74,19 +48,16 @@ it, together with the OS. It has to be published already (app publish).
 				return usagef("--min-updater: %w", err)
 			}
 			in.Propose = propose != ""
-			site, err := t.open(args[0])
-			if err != nil {
-				return err
-			}
-			defer site.Close()
-			r, err := site.Publish(cmd.Context(), in)
-			if err != nil {
-				return t.explain(err)
-			}
-			if in.Propose {
-				return t.saveProposal(r.Proposal, propose)
-			}
-			return t.answer(r, func() { t.published(r) })
+			return t.on(args[0], func(site *server.Site) error {
+				r, err := site.Publish(cmd.Context(), in)
+				if err != nil {
+					return err
+				}
+				if in.Propose {
+					return t.saveProposal(r.Proposal, propose)
+				}
+				return t.answer(r, func() { t.published(r) })
+			})
 		},
 	}
 	f := cmd.Flags()
