@@ -42,7 +42,8 @@ type AppRequest struct {
 	Data       string          `json:"data,omitempty"` // rollback: keep or restore
 	Generation string          `json:"generation,omitempty"`
 	Permission string          `json:"permission,omitempty"` // grant, revoke: name or name=value
-	Lines      int             `json:"lines,omitempty"`      // logs
+	Lines      int             `json:"lines,omitempty"`      // logs: the newest so many; 0: all that are kept
+	Since      time.Time       `json:"since,omitzero"`       // logs: of this time and later
 }
 
 // AppAnswer is the answer to a question about applications.

@@ -192,31 +192,3 @@ func (a *Agent) listData(d *Deployment, only string) (*AppAnswer, error) {
 	}
 	return answer, nil
 }
-
-// maxLogLines bounds what one request gets of an application's output.
-const maxLogLines = 1000
-
-func (a *Agent) logs(ctx context.Context, r Request) (*AppAnswer, error) {
-	if err := a.needApps(r); err != nil {
-		return nil, err
-	}
-	console := a.console()
-	if console == nil {
-		return nil, &Refusal{Reason{CodeUsage, "the runner of this host keeps no output"}, nil}
-	}
-	var out limitedLog
-	err := console.Logs(ctx, r.App.Name, min(max(r.App.Lines, 1), maxLogLines), false, &out)
-	return &AppAnswer{Logs: string(out)}, err
-}
-
-// limitedLog keeps the last bytes that are written to it.
-type limitedLog []byte
-
-const maxLog = 1 << 20
-
-// Write implements io.Writer and never fails.
-func (l *limitedLog) Write(b []byte) (int, error) {
-	*l = append(*l, b...)
-	*l = (*l)[max(0, len(*l)-maxLog):]
-	return len(b), nil
-}

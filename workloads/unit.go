@@ -80,6 +80,9 @@ type Switcher interface {
 	Drop(ctx context.Context, name string) error
 }
 
+// LogTime is the form of the time, of UTC, that stands before each line of a unit's output.
+const LogTime = "2006-01-02T15:04:05.000Z"
+
 // Console looks inside a unit.
 type Console interface {
 	// Logs copies the newest lines of the unit's output that are kept to w; with follow it

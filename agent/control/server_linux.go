@@ -93,7 +93,11 @@ func (s *Server) serve(ctx context.Context, c *net.UnixConn) {
 			send(c, reply{Error: &failure{"", fmt.Sprintf("%s: user %d is neither root nor in group %s", r.Verb, peer.UID, GroupName)}})
 			return
 		}
-		s.Log.Info("control request", "uid", peer.UID, "verb", r.Verb)
+		level := slog.LevelInfo
+		if r.App != nil && r.App.Do == agent.AppLogs {
+			level = slog.LevelDebug // who follows an application's output asks twice a second
+		}
+		s.Log.Log(ctx, level, "control request", "uid", peer.UID, "verb", r.Verb)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

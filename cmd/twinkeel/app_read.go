@@ -1,9 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -185,38 +182,4 @@ func (c *cli) appDataList() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-func (c *cli) appLogs() *cobra.Command {
-	var n int
-	cmd := &cobra.Command{
-		Use:     "logs NAME",
-		Short:   "Show the newest lines of an application's output",
-		Example: "  twinkeel app logs web -n 200",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if n < 1 {
-				return usage(fmt.Errorf("number: got %d, want 1 or more", n))
-			}
-			r, err := c.do(cmd.Context(), agent.Request{Verb: agent.VerbApp, App: &agent.AppRequest{Do: agent.AppLogs, Name: args[0], Lines: n}})
-			if err != nil {
-				return err
-			}
-			a := r.Apps
-			if a == nil {
-				return failed(errors.New("app logs: got an empty answer"))
-			}
-			if c.json {
-				return c.out.json(strings.Split(strings.TrimSuffix(a.Logs, "\n"), "\n"))
-			}
-			if !c.terminal {
-				_, err := io.WriteString(c.out.w, a.Logs)
-				return err
-			}
-			c.out.lines("", a.Logs)
-			return nil
-		},
-	}
-	cmd.Flags().IntVarP(&n, "number", "n", 100, "the newest `N` lines")
-	return cmd
 }

@@ -121,7 +121,11 @@ func parseUntil(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil && d > 0 {
 		return now.Add(d).UTC().Truncate(time.Second), nil
 	}
-	return time.Time{}, fmt.Errorf(`until: got %.40q, want "2026-12-01", "2026-12-01 08:00", RFC 3339, or a duration such as "48h"`, s)
+	return time.Time{}, fmt.Errorf("until: %w", errTime(s))
+}
+
+func errTime(s string) error {
+	return fmt.Errorf(`got %.40q, want "2026-12-01", "2026-12-01 08:00", RFC 3339, or a duration such as "48h"`, s)
 }
 
 func (c *cli) unhold() *cobra.Command {

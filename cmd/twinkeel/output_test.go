@@ -156,3 +156,36 @@ func TestHoldsEndAtTimesPeopleWrite(t *testing.T) {
 		}
 	}
 }
+
+func TestAFollowedLogShowsEachWholeLineOnce(t *testing.T) {
+	const at = "2026-11-21T12:00:00."
+	var f tail
+	for _, step := range []struct{ text, want string }{
+		{at + "001Z a\n" + at + "002Z b\n", at + "001Z a\n" + at + "002Z b\n"},
+		{at + "002Z b\n", ""},
+		{at + "002Z b\n" + at + "002Z b\n" + at + "003Z hal", at + "002Z b\n"},
+		{at + "002Z b\n" + at + "002Z b\n" + at + "003Z half\n", at + "003Z half\n"},
+		{"f\n" + at + "003Z half\n" + at + "003Z c\n" + at + "004Z d\n", at + "003Z c\n" + at + "004Z d\n"},
+		{"", ""},
+		{at + "004Z d\n" + at + "004Z d\n", at + "004Z d\n"},
+	} {
+		if got := f.next(step.text); got != step.want {
+			t.Errorf("%q: got %q, want %q", step.text, got, step.want)
+		}
+	}
+}
+
+func TestSinceCountsBackFromNow(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	if got, err := parseSince("90m", now); err != nil || !got.Equal(now.Add(-90*time.Minute)) {
+		t.Errorf("90m: got %s, %v", got, err)
+	}
+	if got, err := parseSince("2026-11-20 08:00", now); err != nil || got.Day() != 20 {
+		t.Errorf("a time: got %s, %v", got, err)
+	}
+	for _, bad := range []string{"", "-1h", "yesterday"} {
+		if got, err := parseSince(bad, now); err == nil || !strings.HasPrefix(err.Error(), "since: got") {
+			t.Errorf("%q: got %s, %v", bad, got, err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package apps
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -70,7 +71,11 @@ func TestAnApplicationFromImageToRollback(t *testing.T) {
 	s.contains(s.twinkeel(4, "app", "rollback", "notes", "--data=keep"), "does not read")
 	s.twinkeel(0, "app", "rollback", "notes", "--data=restore")
 	s.wants("1", "buy milk", "call Ada")
-	s.contains(s.twinkeel(0, "app", "logs", "notes"), "notes 1 has 2 notes")
+	s.contains(s.twinkeel(0, "app", "logs", "notes", "--since", "1h"), "notes 1 has 2 notes")
+	if out := s.twinkeel(0, "app", "logs", "notes", "--since", "2100-01-01"); out != "" {
+		t.Errorf("logs of the future: got %q", out)
+	}
+	s.follows("notes 1 has 2 notes")
 	s.twinkeel(0, "app", "stop", "notes")
 	if got := s.get(); got != "" {
 		t.Errorf("stopped: got %q", got)
@@ -299,6 +304,29 @@ func (s *story) wants(version string, notes ...string) {
 		got := strings.Split(strings.TrimSpace(s.get()), "\n")
 		return len(got) == len(notes)+2 && got[0] == "version "+version && strings.Join(got[2:], "\n") == strings.Join(notes, "\n")
 	})
+}
+
+// follows reads an application's output, with what comes later, until a line is in it.
+func (s *story) follows(want string) {
+	s.t.Helper()
+	c := exec.Command(filepath.Join(s.bin, "twinkeel"), "--config", filepath.Join(s.dir, "twinkeel.toml"), "app", "logs", "notes", "-n", "1", "-f")
+	out, err := c.StdoutPipe()
+	if err == nil {
+		err = c.Start()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	s.contains(lines.Text(), want)
+	s.twinkeel(0, "app", "restart", "notes")
+	lines.Scan()
+	s.contains(lines.Text(), want)
+	_ = c.Process.Signal(os.Interrupt)
+	if err := c.Wait(); err != nil {
+		s.t.Errorf("app logs -f: %v", err)
+	}
 }
 
 // live is the content of the live generation of the data.

@@ -85,8 +85,8 @@ func (r *Runner) Logs(ctx context.Context, name string, count int, follow bool, 
 }
 
 func (r *Runner) logs(ctx context.Context, path string, count int, follow bool, w io.Writer) error {
-	older, err := os.ReadFile(path + ".1")
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	older, err := tail(path+".1", maxTail)
+	if err != nil {
 		return err
 	}
 	f, err := os.Open(path)
@@ -97,9 +97,12 @@ func (r *Runner) logs(ctx context.Context, path string, count int, follow bool, 
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	newer, err := io.ReadAll(f)
+	newer, err := tailOf(f, maxTail)
 	if err != nil {
 		return err
+	}
+	if len(newer) == maxTail {
+		older = nil // there is more between them
 	}
 	if _, err := w.Write(lastLines(append(older, newer...), count)); err != nil {
 		return err
@@ -126,6 +129,34 @@ func (r *Runner) logs(ctx context.Context, path string, count int, follow bool, 
 		}
 	}
 	return nil
+}
+
+// maxTail is how much of each of the two files is read: an application may keep gigabytes.
+const maxTail = 4 << 20
+
+// tail is the end of a file; nothing of one that is not there.
+func tail(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return tailOf(f, most)
+}
+
+// tailOf reads the last bytes of a file, and leaves it at its end.
+func tailOf(f *os.File, most int64) ([]byte, error) {
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(max(0, size-most), io.SeekStart); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(f, most))
 }
 
 // lastLines are the last count lines of b, or all if count is 0 or less. The last one may

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/workloads"
 )
 
 // flood is how many bytes of output are taken without a rest. An application that writes
@@ -93,7 +95,7 @@ type lines struct {
 }
 
 func (l *lines) Write(b []byte) (int, error) {
-	stamp := l.now().UTC().Format("2006-01-02T15:04:05.000Z ")
+	stamp := l.now().UTC().Format(workloads.LogTime) + " "
 	l.buf = l.buf[:0]
 	for _, c := range b {
 		if !l.partial {
