@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -48,7 +49,7 @@ const (
 // Publish puts t in the place of what was published before, in one transaction.
 // Connections that exist go on where they lead. It needs root.
 func Publish(_ context.Context, t Table) error {
-	c, err := nftables.New()
+	c, err := nftables.New(nftables.WithSockOptions(roomy))
 	if err != nil {
 		return fmt.Errorf("publish ports: %w", err)
 	}
@@ -64,6 +65,18 @@ func Publish(_ context.Context, t Table) error {
 		return fmt.Errorf("publish ports: %w", err)
 	}
 	return nil
+}
+
+// transaction is more than the rules of as many applications as a host may have take, all
+// in one message, and the kernel's word on each of them.
+const transaction = 16 << 20
+
+// roomy makes a socket take a whole transaction.
+func roomy[S interface {
+	SetReadBuffer(bytes int) error
+	SetWriteBuffer(bytes int) error
+}](s S) error {
+	return errors.Join(s.SetReadBuffer(transaction), s.SetWriteBuffer(transaction))
 }
 
 // lead changes the destination of what arrives for a published port, from outside and

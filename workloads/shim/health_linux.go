@@ -82,12 +82,20 @@ func (s *supervisor) http(ctx context.Context, port uint16, path string) error {
 	if err != nil {
 		return fmt.Errorf("http: answer: %w", err)
 	}
+	if err := judge(line); err != nil {
+		return fmt.Errorf("http: %w", err)
+	}
+	return nil
+}
+
+// judge reads the first line of an answer.
+func judge(line []byte) error {
 	fields := bytes.Fields(line)
 	if len(fields) < 2 || !bytes.HasPrefix(fields[0], []byte("HTTP/1.")) || len(fields[1]) != 3 {
-		return fmt.Errorf("http: answer: got %.40q, want HTTP/1.1 and a code", line)
+		return fmt.Errorf("answer: got %.40q, want HTTP/1.1 and a code", line)
 	}
 	if class := fields[1][0]; class != '2' && class != '3' {
-		return fmt.Errorf("http: got %s, want 2xx or 3xx", fields[1])
+		return fmt.Errorf("got %.3q, want 2xx or 3xx", fields[1])
 	}
 	return nil
 }
