@@ -80,6 +80,8 @@ type Agent struct {
 	appReason   *Reason // of the verdict
 	appEvidence []string
 	appSettled  bool // settleApps was done
+	// appRestarted is the transaction for which the old set was started once more.
+	appRestarted uint64
 
 	mem    sync.Mutex         // guards what follows
 	wake   context.CancelFunc // ends the daemon's nap

@@ -33,6 +33,12 @@ func (a *Agent) advanceApps(ctx context.Context) (AppTransaction, error) {
 		if err := a.settleApps(&t); err != nil {
 			return t, err
 		}
+		if t.Phase == AppStaging {
+			// What was chosen before runs on meanwhile, after a reboot too.
+			if err := a.converge(ctx, m); err != nil {
+				return t, err
+			}
+		}
 		o, err := a.observeApps(ctx, m, &t)
 		if err != nil {
 			return t, err
@@ -85,12 +91,19 @@ func (a *Agent) doApps(ctx context.Context, s AppStep, m machine, t *AppTransact
 		return a.stopApps(ctx, m, t)
 	case AppClone:
 		return a.cloneApps(ctx, t)
+	case AppTry:
+		return a.tryApps(ctx, t)
 	case AppFlip:
 		return a.flipApps(t)
 	case AppMarkTrial:
 		t.Phase = AppTrial
 		return a.saveAppJournal(t)
+	case AppSwitch:
+		return a.switchApps(ctx, t)
 	case AppStart:
+		if t.Phase == AppSwitching {
+			return a.startStanding(ctx, t)
+		}
 		return a.startChanged(ctx, t)
 	case AppJudge:
 		return a.judgeApps(ctx, t)
@@ -152,7 +165,7 @@ func (a *Agent) observeRunning(ctx context.Context, t *AppTransaction, to *Deplo
 		}
 		says = from
 	}
-	o.Quiet, o.Running, o.Cloned = true, true, true
+	o.Quiet, o.Running, o.Cloned, o.Tried, o.Beside = true, true, true, true, t.beside()
 	for _, name := range t.Apps {
 		s, err := a.o.Apps.Prober.Status(ctx, name)
 		if err != nil {
@@ -160,7 +173,12 @@ func (a *Agent) observeRunning(ctx context.Context, t *AppTransaction, to *Deplo
 		}
 		want, has := says.App(name)
 		right := has && s.App == want.App && s.Generation == want.Generation
-		if s.Running && (t.Phase == AppSwitching || !right) {
+		there, wanted, err := a.tried(ctx, t, to, name)
+		if err != nil {
+			return err
+		}
+		o.Tried = o.Tried && wanted
+		if s.Running && !(right && t.leavesRunning()) || there && !wanted {
 			o.Quiet = false
 		}
 		if has && !(s.Running && right) {
@@ -170,11 +188,11 @@ func (a *Agent) observeRunning(ctx context.Context, t *AppTransaction, to *Deplo
 		if !has || t.Phase != AppSwitching {
 			continue
 		}
-		there, err := a.hasGeneration(name, w.Generation)
+		cloned, err := a.hasGeneration(name, w.Generation)
 		if err != nil {
 			return err
 		}
-		o.Cloned = o.Cloned && there
+		o.Cloned = o.Cloned && cloned
 	}
 	return nil
 }

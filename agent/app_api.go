@@ -68,7 +68,10 @@ type AppStatus struct {
 	Offer      *release.Version `json:"offer,omitempty"` // what the last check found
 	Hold       *Hold            `json:"hold,omitempty"`
 	Pin        *release.Version `json:"pin,omitempty"`
-	Reasons    []Reason         `json:"reasons"` // why it does not run, or is not updated
+	// Switch is how a newer version takes its place: parallel, socket or stop-start.
+	Switch     string   `json:"switch,omitempty"`
+	SwitchText string   `json:"switchText,omitempty"` // why not as the manifest says
+	Reasons    []Reason `json:"reasons"`              // why it does not run, or is not updated
 }
 
 // AppGrant is a permission that an application asks for.

@@ -7,14 +7,24 @@ import (
 	"time"
 
 	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/workloads"
 )
 
 // appHealth is nil if an app runs as deployed and its check passes.
 func (a *Agent) appHealth(ctx context.Context, w DeployedApp) error {
 	s, err := a.o.Apps.Prober.Status(ctx, w.Name)
-	switch {
-	case err != nil:
+	if err == nil {
+		err = runsAs(s, w)
+	}
+	if err != nil {
 		return err
+	}
+	return a.o.Apps.Prober.Healthy(ctx, w.Name)
+}
+
+// runsAs is nil if a state is that of the deployed app, running.
+func runsAs(s workloads.State, w DeployedApp) error {
+	switch {
 	case s.Looping:
 		return fmt.Errorf("it ends again and again: %s", s.Exit)
 	case !s.Running:
@@ -22,7 +32,7 @@ func (a *Agent) appHealth(ctx context.Context, w DeployedApp) error {
 	case s.App != w.App || s.Generation != w.Generation:
 		return fmt.Errorf("version %s runs on data %s, want %s on %s", s.Version, s.Generation, w.Version, w.Generation)
 	}
-	return a.o.Apps.Prober.Healthy(ctx, w.Name)
+	return nil
 }
 
 // patient judges one app: failures in a row, and how long it has been good.
@@ -60,7 +70,7 @@ func (p *patient) observe(now, start time.Time, err error) Verdict {
 }
 
 // judgeApps checks the apps that changed until each was good throughout its probation, or
-// one failed.
+// one failed: beside the old set what is tried, in its place what runs.
 func (a *Agent) judgeApps(ctx context.Context, t *AppTransaction) error {
 	to, err := a.st.deployment(t.To)
 	if err != nil {
@@ -80,12 +90,16 @@ func (a *Agent) judgeApps(ctx context.Context, t *AppTransaction) error {
 		patients = append(patients, &patient{app: w, rules: mf.Health})
 		interval = min(interval, time.Duration(mf.Health.Interval))
 	}
+	check := a.appHealth
+	if t.Phase == AppSwitching {
+		check = a.triedHealth
+	}
 	start := a.o.Clock.Now()
 	for {
 		healthy := 0
 		for _, p := range patients {
-			check, cancel := context.WithTimeout(ctx, time.Duration(p.rules.Timeout)+time.Second)
-			err := a.appHealth(check, p.app)
+			limited, cancel := context.WithTimeout(ctx, time.Duration(p.rules.Timeout)+time.Second)
+			err := check(limited, p.app)
 			cancel()
 			if ctx.Err() != nil {
 				return ctx.Err()

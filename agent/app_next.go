@@ -4,10 +4,12 @@ package agent
 type AppObservation struct {
 	Permit  Permit
 	Staged  bool // every image of the new set is sealed
-	Quiet   bool // nothing of the apps that change runs, but for what the pointer says
+	Quiet   bool // nothing of the apps that change runs or is tried that has to end first
 	Cloned  bool // every generation of the new set is there
 	Flipped bool // the pointer says the new set
 	Running bool // what the pointer says of the apps that change runs
+	Beside  bool // the new set is tried beside the old one before the pointer turns
+	Tried   bool // all of the new set is tried, where no client reaches it
 	Verdict Verdict
 }
 
@@ -22,8 +24,10 @@ const (
 	AppMarkSwitching AppStep = "mark switching" // journal: switching
 	AppStop          AppStep = "stop"           // end what runs and must not
 	AppClone         AppStep = "clone"          // data: the new set's generations
+	AppTry           AppStep = "try"            // start the new set beside the old one
 	AppFlip          AppStep = "flip"           // pointer: the new set
 	AppMarkTrial     AppStep = "mark trial"     // journal: trial
+	AppSwitch        AppStep = "switch"         // lead clients to what was tried; end the old set
 	AppStart         AppStep = "start"          // start what the pointer says
 	AppJudge         AppStep = "judge"          // health, until the verdict
 	AppCommit        AppStep = "commit"         // live data, history; journal: idle
@@ -71,8 +75,15 @@ func nextAppSwitching(o AppObservation) AppStep {
 		return AppMarkReverting
 	case !o.Quiet:
 		return AppStop
+	case o.Beside && !o.Running:
+		// Until the pointer turns, clients are the old set's.
+		return AppStart
 	case !o.Cloned:
 		return AppClone
+	case o.Beside && !o.Tried:
+		return AppTry
+	case o.Beside && o.Verdict != VerdictHealthy:
+		return AppJudge
 	}
 	return AppFlip
 }
@@ -81,6 +92,8 @@ func nextAppTrial(o AppObservation) AppStep {
 	switch {
 	case !o.Flipped, o.Verdict == VerdictUnhealthy:
 		return AppMarkReverting
+	case o.Tried:
+		return AppSwitch
 	case !o.Quiet:
 		return AppStop
 	case !o.Running:

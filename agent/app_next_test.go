@@ -17,10 +17,12 @@ var appFacts = []struct {
 	{"permit", []string{"yes", "wait", "no"}, func(o *AppObservation, i int) { o.Permit = Permit(i) }},
 	{"staged", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Staged = i == 1 }},
 	{"flipped", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Flipped = i == 1 }},
+	{"beside", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Beside = i == 1 }},
 	{"verdict", []string{"pending", "healthy", "unhealthy"}, func(o *AppObservation, i int) { o.Verdict = Verdict(i) }},
+	{"tried", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Tried = i == 1 }},
 	{"quiet", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Quiet = i == 1 }},
-	{"cloned", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Cloned = i == 1 }},
 	{"running", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Running = i == 1 }},
+	{"cloned", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Cloned = i == 1 }},
 }
 
 // appTable writes NextApp as a decision tree, as table does with Next.
@@ -97,8 +99,14 @@ func TestApplicationsAreOnlyTouchedOnceTheirDataIsSafe(t *testing.T) {
 				t.Errorf("%s, %+v: data is cloned while somebody writes to it", p, o)
 			case s == AppFlip && !(o.Quiet && o.Cloned):
 				t.Errorf("%s, %+v: the pointer turns to data that is not there", p, o)
-			case s == AppStart && !(o.Flipped && o.Quiet):
+			case s == AppStart && !(o.Quiet && (o.Flipped || p == AppSwitching && o.Beside)):
 				t.Errorf("%s, %+v: an app is started that the pointer does not say", p, o)
+			case s == AppTry && !(o.Beside && o.Running && o.Cloned && !o.Flipped):
+				t.Errorf("%s, %+v: something is tried beside nothing, or without its data", p, o)
+			case s == AppFlip && o.Beside && !(o.Running && o.Tried && o.Verdict == VerdictHealthy):
+				t.Errorf("%s, %+v: the pointer turns to what was not found healthy beside the old set", p, o)
+			case s == AppSwitch && !(o.Flipped && o.Tried && o.Verdict != VerdictUnhealthy):
+				t.Errorf("%s, %+v: clients are led to what the pointer does not say", p, o)
 			case s == AppCommit && (o.Verdict != VerdictHealthy || !o.Flipped || !o.Running):
 				t.Errorf("%s, %+v: a commit without a healthy verdict over what runs", p, o)
 			case s == AppFinishRevert && o.Flipped:

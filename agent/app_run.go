@@ -29,6 +29,9 @@ func (a *Agent) converge(ctx context.Context, m machine) error {
 	}
 	for _, name := range a.inOrder(d, names) {
 		w, _ := d.App(name)
+		if err := a.dropForgotten(ctx, name); err != nil {
+			return err
+		}
 		if choices.Apps[name].Stopped {
 			continue
 		}

@@ -48,7 +48,7 @@ type AppPhase string
 const (
 	AppIdle      AppPhase = "idle"
 	AppStaging   AppPhase = "staging"   // images are fetched; nothing that runs is touched
-	AppSwitching AppPhase = "switching" // what runs is stopped, its data cloned, the pointer turned
+	AppSwitching AppPhase = "switching" // what runs is stopped, its data cloned, the pointer turned; or the new set is tried beside it first
 	AppTrial     AppPhase = "trial"     // the new set runs and is judged
 	AppReverting AppPhase = "reverting" // the old set is brought back
 )
@@ -63,8 +63,11 @@ type AppTransaction struct {
 	From  uint64          `json:"from,omitempty"` // deployment numbers
 	To    uint64          `json:"to,omitempty"`
 	// Before is what the pointer called previous when the transaction began.
-	Before   uint64    `json:"before,omitempty"`
-	Apps     []string  `json:"apps,omitempty"` // that change
+	Before uint64   `json:"before,omitempty"`
+	Apps   []string `json:"apps,omitempty"` // that change
+	// Strategy is how they take the place of what runs, chosen when switching begins:
+	// parallel or socket; "": stop-start.
+	Strategy string    `json:"strategy,omitempty"`
 	Verdict  *Reason   `json:"verdict,omitempty"`
 	Evidence []string  `json:"evidence,omitempty"`
 	Force    bool      `json:"force,omitempty"`

@@ -84,6 +84,7 @@ func (a *Agent) appStatus(ctx context.Context, d *Deployment, name string, c app
 		case run.Running:
 			s.State = "running"
 		}
+		s.Switch, s.SwitchText = a.nextSwitch(w)
 	}
 	a.mem.Lock()
 	defer a.mem.Unlock()

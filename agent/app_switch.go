@@ -11,8 +11,9 @@ import (
 	"github.com/twinkeel/twinkeel/workloads"
 )
 
-// markSwitching checks what can be known beforehand: whether the data can be cloned. From
-// here on what runs is touched.
+// markSwitching checks what can be known beforehand: whether the data can be cloned, and
+// whether the new set can be tried beside the old one. If not, what runs is touched from
+// here on.
 func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction) error {
 	if phase := a.underWay(); phase != Idle && phase != Staging {
 		return &Refusal{Reason{CodeBusy, osTrialText}, nil}
@@ -34,6 +35,9 @@ func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction)
 			return &Refusal{Reason{CodeNoRoom, text}, err}
 		}
 	}
+	if err := a.chooseStrategy(ctx, t, to); err != nil {
+		return err
+	}
 	t.Phase = AppSwitching
 	a.forgetVerdict()
 	return a.saveAppJournal(t)
@@ -42,20 +46,33 @@ func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction)
 // osTrialText is the text of the refusal `busy` while a trial of the OS is on its way.
 const osTrialText = "os-trial: a trial of the OS is staged or armed; its applications were chosen with it"
 
-// stopApps ends what runs of the apps that change and is not what the pointer says, the
-// dependants first.
+// stopApps ends what runs or is tried of the apps that change and has to end before the
+// next step, the dependants first.
 func (a *Agent) stopApps(ctx context.Context, m machine, t *AppTransaction) error {
 	d, err := a.running(m)
 	if err != nil {
 		return err
 	}
+	to, err := a.st.deployment(t.To)
+	if err != nil {
+		return err
+	}
 	for _, name := range slices.Backward(a.inOrder(d, t.Apps)) {
+		there, wanted, err := a.tried(ctx, t, to, name)
+		if err != nil {
+			return err
+		}
+		if there && !wanted {
+			if err := a.dropTried(ctx, name); err != nil {
+				return err
+			}
+		}
 		s, err := a.o.Apps.Prober.Status(ctx, name)
 		if err != nil {
 			return err
 		}
 		w, has := d.App(name)
-		if t.Phase != AppSwitching && has && s.App == w.App && s.Generation == w.Generation {
+		if t.leavesRunning() && has && s.App == w.App && s.Generation == w.Generation {
 			continue
 		}
 		a.progress(Event{Step: "switch", Text: "stopping app " + name})
@@ -113,19 +130,23 @@ func (a *Agent) startChanged(ctx context.Context, t *AppTransaction) error {
 			continue
 		}
 		if err := a.startApp(ctx, w); err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			// What the host could not do says nothing against the app: it is left for now,
-			// and not denied.
-			code := CodeOf(err)
-			if code == "" {
-				code = CodeState
-			}
-			a.condemn(code, err.Error())
-			return nil
+			return a.condemnFor(ctx, err)
 		}
 	}
+	return nil
+}
+
+// condemnFor condemns the new set because of an error, unless the agent is to end. What
+// the host could not do says nothing against an app: it is left for now, and not denied.
+func (a *Agent) condemnFor(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	code := CodeOf(err)
+	if code == "" {
+		code = CodeState
+	}
+	a.condemn(code, err.Error())
 	return nil
 }
 
@@ -143,6 +164,12 @@ func (a *Agent) startApp(ctx context.Context, w DeployedApp) error {
 			return fmt.Errorf("stop app %s: %w", w.Name, err)
 		}
 	}
+	return a.bringUp(ctx, w, a.o.Apps.Runner.Start, a.o.Apps.Runner.Stop)
+}
+
+// bringUp verifies an app's image and starts it by start; by end it takes back a start
+// that failed.
+func (a *Agent) bringUp(ctx context.Context, w DeployedApp, start func(context.Context, workloads.Unit) error, end func(context.Context, string) error) error {
 	mf, err := a.appManifest(w.App)
 	if err != nil {
 		return err
@@ -158,11 +185,11 @@ func (a *Agent) startApp(ctx context.Context, w DeployedApp) error {
 	unit := workloads.Unit{
 		Manifest: mf, Image: a.o.Apps.Images.Path(w.Image.Root), Data: data, Generation: w.Generation, Grants: mf.Permissions,
 	}
-	err = a.o.Apps.Runner.Start(ctx, unit)
+	err = start(ctx, unit)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, workloads.ErrMissing) {
 		// One transient failure must not condemn a version.
-		if err = a.o.Apps.Runner.Stop(ctx, w.Name); err == nil {
-			err = a.o.Apps.Runner.Start(ctx, unit)
+		if err = end(ctx, w.Name); err == nil {
+			err = start(ctx, unit)
 		}
 	}
 	if errors.Is(err, workloads.ErrMissing) {

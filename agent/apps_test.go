@@ -78,7 +78,12 @@ var apps = sync.OnceValue(func() *appWorld {
 // sees the repository at a stage.
 func appMachine(t testing.TB, seed uint64, installed ...int) *sim.Machine {
 	t.Helper()
-	w := apps()
+	return machineIn(t, apps(), "web", seed, installed...)
+}
+
+// machineIn is appMachine in another world, for its application called name.
+func machineIn(t testing.TB, w *appWorld, name string, seed uint64, installed ...int) *sim.Machine {
+	t.Helper()
 	m, err := sim.NewMachine(seed, noon, w.size, w.root, w.os[0], sim.Simulated)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +91,7 @@ func appMachine(t testing.TB, seed uint64, installed ...int) *sim.Machine {
 	m.Releases = append(m.Releases, w.os[1:]...)
 	m.Options.Verdicts = &w.verdicts
 	m.NewApplications(w.apps...)
-	m.Options.Apps.Wanted = []agent.AppWish{{Name: "web", Publisher: sim.AppPublisher}}
+	m.Options.Apps.Wanted = []agent.AppWish{{Name: name, Publisher: sim.AppPublisher}}
 	m.Options.Rollout = "all"
 	factory, err := w.os[0].Manifest.Encode()
 	if err != nil {

@@ -190,7 +190,7 @@ recovering are this one table.
 	for _, p := range phases {
 		fmt.Fprintf(&b, "\n## %s\n\n| when | next step |\n| --- | --- |\n%s\n", p, table(p))
 	}
-	b.WriteString("\n# Applications\n\nGenerated from `agent.NextApp`. \"Quiet\": nothing of the apps that change runs, but for what the pointer says;\nwhile the phase is switching, nothing at all.\n")
+	b.WriteString("\n# Applications\n\nGenerated from `agent.NextApp`. \"Quiet\": nothing of the apps that change runs, but for what the pointer says,\nand nothing is tried but what is about to be switched to; while the phase is switching, nothing at all runs. \"Beside\" (strategies\nparallel and socket, as far as the data allows them): the new set is tried beside the old one before the pointer turns.\n")
 	for _, p := range appPhases {
 		fmt.Fprintf(&b, "\n## %s of applications\n\n| when | next step |\n| --- | --- |\n%s\n", p, appTable(p))
 	}

@@ -74,6 +74,8 @@ type Switcher interface {
 	// Try starts the unit where no client reaches it; HealthyTry makes its check there.
 	Try(ctx context.Context, u Unit) error
 	HealthyTry(ctx context.Context, name string) error
+	// Tried is how what is tried is; the zero State if nothing is.
+	Tried(ctx context.Context, name string) (State, error)
 	// Switch leads all clients to what was tried, in one step, and ends what ran before.
 	Switch(ctx context.Context, name string) error
 	// Drop ends what was tried. Nothing tried is no error.

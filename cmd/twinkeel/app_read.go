@@ -87,9 +87,20 @@ func showApp(p *printer, s agent.AppStatus) {
 	if s.Pin != nil {
 		p.line("  pinned to %s", s.Pin)
 	}
+	if s.Switch != "" {
+		p.line("  updates by %s", switchText(s))
+	}
 	for _, r := range s.Reasons {
 		p.line("  reason  %s  %s", r.Code, r.Text)
 	}
+}
+
+// switchText is how an update would take the application's place, and why.
+func switchText(s agent.AppStatus) string {
+	if s.SwitchText == "" {
+		return s.Switch
+	}
+	return s.Switch + ": " + s.SwitchText
 }
 
 func (c *cli) appWhy() *cobra.Command {
@@ -112,6 +123,9 @@ func (c *cli) appWhy() *cobra.Command {
 				}
 				for _, r := range s.Reasons {
 					c.out.line("reason  %s  %s", r.Code, r.Text)
+				}
+				if s.SwitchText != "" {
+					c.out.line("updates by %s", switchText(s))
 				}
 			}
 			return nil

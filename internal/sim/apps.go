@@ -3,7 +3,6 @@ package sim
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -98,9 +97,11 @@ type Applications struct {
 	sealed  map[release.Digest]bool
 	data    map[string]map[string]*volume // app → generation
 	running map[string]*process
-	made    int                  // generations so far
-	kept    map[string]string    // app/generation → what it held when it was seen last
-	mayRun  func(workloads.Unit) // law 7
+	trials  map[string]*process        // tried, where no client reaches them
+	served  map[string]map[string]bool // app → versions that clients were led to
+	made    int                        // generations so far
+	kept    map[string]string          // app/generation → what it held when it was seen last
+	mayRun  func(workloads.Unit)       // law 7
 }
 
 // volume is the versioned data of one generation.
@@ -119,7 +120,7 @@ type process struct {
 // NewApplications gives a machine applications; published are all that it may meet.
 func (m *Machine) NewApplications(published ...*App) *Applications {
 	p := &Applications{w: m.World, apps: published, disks: map[release.Digest]*Disk{}, sealed: map[release.Digest]bool{},
-		data: map[string]map[string]*volume{}, running: map[string]*process{}, kept: map[string]string{}, mayRun: m.allOrNothing}
+		data: map[string]map[string]*volume{}, running: map[string]*process{}, trials: map[string]*process{}, served: map[string]map[string]bool{}, kept: map[string]string{}, mayRun: m.allOrNothing}
 	m.World.parts = append(m.World.parts, p)
 	m.Apps = p
 	m.Options.Apps = &agent.Apps{Arch: "amd64", Images: Images{p}, Data: p, Runner: p, Prober: p}
@@ -127,8 +128,8 @@ func (m *Machine) NewApplications(published ...*App) *Applications {
 }
 
 // A process ends with the boot, whatever ends that.
-func (p *Applications) crash(Fate)   { clear(p.running) }
-func (p *Applications) settle()      { clear(p.running) }
+func (p *Applications) crash(Fate)   { clear(p.running); clear(p.trials) }
+func (p *Applications) settle()      { clear(p.running); clear(p.trials) }
 func (p *Applications) releaseLock() {}
 
 // OpenRead implements agent.AppImages.
@@ -216,7 +217,7 @@ func (p *Applications) Clone(_ context.Context, app, from, to string) error {
 	if p.data[app][to] != nil {
 		return p.w.call(op{verb: "clone is there", name: app, file: to})
 	}
-	if q := p.running[app]; q != nil && q.unit.Generation == from {
+	if q := p.running[app]; q != nil && q.unit.Generation == from && q.writes() {
 		p.w.Break("law 6: data %s of app %s is cloned while version %s writes to it", from, app, q.app.Manifest.Version)
 	}
 	var content []byte
@@ -257,80 +258,6 @@ func (p *Applications) Remove(app, generation string) error {
 		return err
 	}
 	delete(p.data[app], generation)
-	return nil
-}
-
-// Start implements workloads.Runner.
-func (p *Applications) Start(_ context.Context, u workloads.Unit) error {
-	if err := p.w.effect(op{verb: "start app", name: u.Name(), file: u.Manifest.Version.String()}); err != nil {
-		return err
-	}
-	if p.running[u.Name()] != nil {
-		return fmt.Errorf("start app %s: it runs", u.Name())
-	}
-	d, err := u.Manifest.Digest()
-	if err != nil {
-		return err
-	}
-	i := slices.IndexFunc(p.apps, func(a *App) bool { return a.Digest == d })
-	if i < 0 {
-		p.w.Break("law 2: app %s %s is started and was never published", u.Name(), u.Manifest.Version)
-		return errors.New("unknown app")
-	}
-	a := p.apps[i]
-	if disk := p.disks[a.Manifest.Image.Root]; disk == nil || !bytes.Equal(disk.view[:len(a.part)], a.part) {
-		p.w.Break("law 2: app %s %s is started from an image that is not its own", u.Name(), a.Manifest.Version)
-	}
-	p.mayRun(u)
-	q := &process{u, a, p.w.age}
-	p.running[u.Name()] = q
-	p.write(q)
-	return nil
-}
-
-// write is what a process does to its data.
-func (p *Applications) write(q *process) {
-	v := p.data[q.unit.Name()][q.unit.Generation]
-	v.content = append(v.content, q.app.Manifest.Version.String()+"\n"...)
-}
-
-// Stop implements workloads.Runner.
-func (p *Applications) Stop(_ context.Context, name string) error {
-	if p.running[name] == nil {
-		return p.w.call(op{verb: "stop what does not run", name: name})
-	}
-	if err := p.w.effect(op{verb: "stop app", name: name}); err != nil {
-		return err
-	}
-	delete(p.running, name)
-	return nil
-}
-
-// Status implements workloads.Prober.
-func (p *Applications) Status(_ context.Context, name string) (workloads.State, error) {
-	if err := p.w.call(op{verb: "status of app", name: name}); err != nil {
-		return workloads.State{}, err
-	}
-	q := p.running[name]
-	if q == nil {
-		return workloads.State{}, nil
-	}
-	return workloads.State{Running: true, Version: q.app.Manifest.Version, App: q.app.Digest, Generation: q.unit.Generation}, nil
-}
-
-// Healthy implements workloads.Prober.
-func (p *Applications) Healthy(_ context.Context, name string) error {
-	if err := p.w.call(op{verb: "check app", name: name}); err != nil {
-		return err
-	}
-	q := p.running[name]
-	switch {
-	case q == nil:
-		return errors.New("it does not run")
-	case q.app.Behaviour == Unhealthy, q.app.Behaviour == Flapping && p.w.age-q.since > 10*time.Second:
-		return errProbe
-	}
-	p.write(q)
 	return nil
 }
 

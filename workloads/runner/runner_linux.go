@@ -101,7 +101,7 @@ func (r *Runner) Recover(ctx context.Context) error {
 				continue
 			}
 			r.Log.Warn("shim is gone; starting the application again", "app", name)
-			if err := r.respawn(ctx, id); err != nil {
+			if err := r.respawn(ctx, id, id == entry.Try); err != nil {
 				problems = append(problems, fmt.Errorf("app %s: %w", name, err))
 			}
 		}
@@ -111,12 +111,12 @@ func (r *Runner) Recover(ctx context.Context) error {
 }
 
 // respawn starts a new shim for an order that has lost its own.
-func (r *Runner) respawn(ctx context.Context, id string) error {
+func (r *Runner) respawn(ctx context.Context, id string, trial bool) error {
 	o, err := shim.ReadOrder(r.dir(id))
 	if err != nil {
 		return err
 	}
-	sockets, err := r.listeners(o.Unit.Manifest.Network.Sockets, false)
+	sockets, err := r.listeners(o.Unit.Manifest.Network.Sockets, trial)
 	if err != nil {
 		return err
 	}

@@ -96,6 +96,9 @@ func (h *host) try(u workloads.Unit) error {
 	if err := h.Try(h.t.Context(), u); err != nil {
 		h.t.Fatal(err)
 	}
+	if st, err := h.Tried(h.t.Context(), "web"); err != nil || st.Version.String() != u.Manifest.Version.String() {
+		h.t.Errorf("tried: got %+v, %v, want version %s", st, err, u.Manifest.Version)
+	}
 	var err error
 	for failures := 0; failures < 3; {
 		if err = h.HealthyTry(h.t.Context(), "web"); err == nil {
@@ -122,6 +125,9 @@ func (h *host) update(strategy string) (unhealthy, healthy *client) {
 	}
 	if err := h.Drop(h.t.Context(), "web"); err != nil {
 		h.t.Fatal(err)
+	}
+	if st, err := h.Tried(h.t.Context(), "web"); err != nil || !st.App.IsZero() {
+		h.t.Errorf("tried after it was dropped: got %+v, %v, want nothing", st, err)
 	}
 	unhealthy.end()
 	healthy = ask("127.0.0.1:8081")

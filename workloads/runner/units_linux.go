@@ -61,11 +61,25 @@ func (r *Runner) Status(ctx context.Context, name string) (workloads.State, erro
 	if err != nil || entry.Unit == "" {
 		return entry.Last, err
 	}
-	st, err := r.client(entry.Unit).Status(ctx)
+	return r.state(ctx, name, entry.Unit)
+}
+
+// Tried implements workloads.Switcher.
+func (r *Runner) Tried(ctx context.Context, name string) (workloads.State, error) {
+	entry, err := r.role(name)
+	if err != nil || entry.Try == "" {
+		return workloads.State{}, err
+	}
+	return r.state(ctx, name, entry.Try)
+}
+
+// state is how the unit of a shim is, or was ordered to be if the shim is gone.
+func (r *Runner) state(ctx context.Context, name, id string) (workloads.State, error) {
+	st, err := r.client(id).Status(ctx)
 	if err == nil {
 		return st.State, nil
 	}
-	o, readErr := shim.ReadOrder(r.dir(entry.Unit))
+	o, readErr := shim.ReadOrder(r.dir(id))
 	if readErr != nil {
 		return workloads.State{}, fmt.Errorf("status of app %s: %w", name, errors.Join(err, readErr))
 	}
@@ -149,7 +163,8 @@ func (r *Runner) Switch(ctx context.Context, name string) error {
 		return err
 	}
 	if err := r.publish(ctx, b); err != nil {
-		return fmt.Errorf("switch app %s: %w", name, err)
+		// Clients are where they were, and so are the roles.
+		return fmt.Errorf("switch app %s: %w", name, errors.Join(err, r.edit(b, name, func(e *roles) { *e = entry })))
 	}
 	if entry.Unit == "" {
 		return nil
@@ -171,10 +186,14 @@ func (r *Runner) handOver(ctx context.Context, b *book, o *shim.Order) error {
 		return fmt.Errorf("switch app %s: %w", name, err)
 	}
 	defer closeAll(sockets)
+	// Without a role it is nobody's, and swept away if this is cut here.
+	if err := r.edit(b, name, func(e *roles) { e.Try = "" }); err != nil {
+		return err
+	}
 	if err := r.finish(ctx, entry.Try); err != nil {
 		return fmt.Errorf("switch app %s: %w", name, err)
 	}
-	if err := r.edit(b, name, func(e *roles) { e.Unit, e.Try, e.Old = "", "", entry.Unit }); err != nil {
+	if err := r.edit(b, name, func(e *roles) { e.Unit, e.Old = "", entry.Unit }); err != nil {
 		return err
 	}
 	if entry.Unit != "" {
