@@ -12,6 +12,7 @@ import (
 	"github.com/twinkeel/twinkeel/agent/health"
 	"github.com/twinkeel/twinkeel/agent/policy"
 	"github.com/twinkeel/twinkeel/internal/durable"
+	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/signing"
@@ -56,6 +57,13 @@ type Options struct {
 	Reboot func(context.Context) error // asks for a reboot and returns
 	Apps   *Apps                       // nil: this host runs no applications
 	Log    *slog.Logger
+
+	// KernelLog returns the end of the kernel's log of the last boot of a slot with this
+	// root, for people; after is when that was wanted. nil: nobody keeps it.
+	KernelLog func(slot partitions.Slot, root release.Digest, after time.Time) []string
+	// Damage says what the first stage found wrong with the root that runs, in this boot;
+	// "" for nothing. nil: nobody looks.
+	Damage func() string
 }
 
 // Agent is the host's side of updates: one transaction at a time.
@@ -302,6 +310,9 @@ func (a *Agent) finish(t *Transaction, e HistoryEntry) error {
 	e.Seq, e.Time, e.Kind, e.Slot, e.Bytes = t.Seq, a.now(), string(t.Kind), t.Slot.String(), t.Bytes
 	if len(e.Evidence) == 0 {
 		e.Evidence = t.Evidence
+	}
+	if e.Result != "committed" {
+		e.Kernel = t.Kernel
 	}
 	e.From, e.To = a.versionOf(t.From), a.versionOf(t.To)
 	if err := a.st.record(e); err != nil {

@@ -215,6 +215,9 @@ type HistoryEntry struct {
 	Text     string          `json:"text,omitempty"`
 	Bytes    int64           `json:"bytes,omitempty"` // moved over the network
 	Evidence []string        `json:"evidence,omitempty"`
+	// Kernel is the end of the kernel's log of a trial that was left; its first line says
+	// where that comes from. Kept for the newest entries.
+	Kernel []string `json:"kernel,omitempty"`
 }
 
 // Why explains what the host would do next and what keeps it from it.
@@ -223,6 +226,8 @@ type Why struct {
 	Offer   *Offer   `json:"offer,omitempty"`
 	Reasons []Reason `json:"reasons"`
 	Routes  []Route  `json:"routes,omitempty"`
+	// Left is how the newest trial ended, if it was left.
+	Left *HistoryEntry `json:"left,omitempty"`
 }
 
 // Route is one way to bring an image to a slot, with its price.

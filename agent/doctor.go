@@ -37,6 +37,9 @@ func (a *Agent) doctor(ctx context.Context) []Finding {
 	} else {
 		add(levelOK, "state", "", "state directory is there, format %d", a.st.reads)
 	}
+	if text := a.damage(); text != "" {
+		add(levelError, "root", "the next poll writes the other slot first; if it stays, reinstall", "%s", text)
+	}
 	for _, slot := range partitions.Slots {
 		a.doctorSlot(slot, add)
 	}

@@ -19,7 +19,7 @@ func (a *Agent) Do(ctx context.Context, r Request, emit func(Event)) (Result, er
 		s, err := a.status(ctx)
 		return Result{Status: s}, err
 	case VerbHistory:
-		h, err := a.st.history()
+		h, err := a.events()
 		return Result{History: h}, err
 	case VerbDoctor:
 		return Result{Doctor: a.doctor(ctx)}, nil
@@ -321,5 +321,6 @@ func (a *Agent) why(ctx context.Context, m machine) (*Why, error) {
 	case d != nil && d.manifest != nil:
 		w.Text = fmt.Sprintf("release %s will be installed at the next poll", d.manifest.Version)
 	}
+	w.Left = a.newestLeft()
 	return &w, nil
 }

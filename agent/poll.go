@@ -222,6 +222,8 @@ func (a *Agent) judgeRelease(m machine, d *decision, w wish) error {
 	digest := mf.Deployment()
 	switch {
 	case running == nil:
+	case running.Digest == digest && a.damage() != "":
+		// The same once more, into the slot that can hold it whole.
 	case running.Digest == digest:
 		never(CodeCurrent, "release %s runs already", mf.Version)
 	case mf.Version.Compare(running.Version) == 0 && !w.force:
@@ -287,8 +289,10 @@ func (a *Agent) judgeMoment(d *decision, w wish) error {
 			add(policy.Hold(true, h.Until, now, h.Reason))
 		}
 	}
-	if !w.now {
+	if !w.now && a.damage() == "" {
 		add(policy.InWindow(a.o.Windows, now, a.o.Location))
+	}
+	if !w.now {
 		add(policy.Rollout(a.o.Rollout, d.directive, a.o.HostID, a.proven(now)))
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 
 const (
 	maxHistory = 100
+	maxKernel  = 10 // of the newest entries keep the kernel's log
 	maxDenials = 100
 )
 
@@ -180,6 +181,9 @@ func (s *store) record(e HistoryEntry) error {
 	r.Entries = append(r.Entries, e)
 	if n := len(r.Entries); n > maxHistory {
 		r.Entries = r.Entries[n-maxHistory:]
+	}
+	if n := len(r.Entries); n > maxKernel {
+		r.Entries[n-maxKernel-1].Kernel = nil
 	}
 	return s.save(fileHistory, &r)
 }

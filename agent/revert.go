@@ -65,6 +65,7 @@ func (a *Agent) finishRevert(ctx context.Context, m machine, t *Transaction) err
 	if err := a.leaveTrialApps(t, v.Text); err != nil {
 		return err
 	}
+	t.Kernel = a.lastWords(t)
 	return a.finish(t, HistoryEntry{Result: "rolled-back", Code: v.Code, Text: v.Text})
 }
 
@@ -89,6 +90,7 @@ func (a *Agent) finishLost(t *Transaction) error {
 	if err := a.leaveTrialApps(t, text); err != nil {
 		return err
 	}
+	t.Kernel = a.lastWords(t)
 	if t.To == 0 {
 		return a.finish(t, HistoryEntry{Result: "abandoned", Code: CodeTrialLost, Text: text})
 	}

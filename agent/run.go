@@ -104,7 +104,14 @@ func (a *Agent) poll(ctx context.Context, t Transaction) error {
 	if err != nil {
 		return err
 	}
-	d, err := a.decide(ctx, m, wish{})
+	w := wish{}
+	d, err := a.decide(ctx, m, w)
+	if again := a.refill(m); err == nil && !d.ok() && again != w {
+		// What runs is damaged, and nothing newer is for this host at this moment.
+		if same, serr := a.decide(ctx, m, again); serr == nil && same.ok() {
+			d, w = same, again
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -114,7 +121,7 @@ func (a *Agent) poll(ctx context.Context, t Transaction) error {
 		a.log.Info("nothing to do", "reasons", d.reasons())
 		return nil
 	}
-	return a.begin(m, d, Transaction{Seq: t.Seq + 1, Slot: m.boot.Slot.Other()})
+	return a.begin(m, d, Transaction{Seq: t.Seq + 1, Slot: m.boot.Slot.Other(), Now: w.now})
 }
 
 // note keeps what a check found, in memory.

@@ -40,6 +40,9 @@ func (a *Agent) status(ctx context.Context) (*Status, error) {
 	}
 	s.Denied, err = a.st.denials()
 	problem(err)
+	if text := a.damage(); text != "" {
+		s.Reasons = append(s.Reasons, Reason{CodeSlot, text})
+	}
 	if a.unproven() {
 		s.Reasons = append(s.Reasons, Reason{CodeUnproven, "committed without a firmware boot: the fallback is kept until one succeeds"})
 	}

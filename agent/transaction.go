@@ -61,6 +61,7 @@ type Transaction struct {
 	Started  time.Time `json:"started,omitzero"`
 	Bytes    int64     `json:"bytes,omitempty"` // moved over the network so far
 	Evidence []string  `json:"evidence,omitempty"`
+	Kernel   []string  `json:"kernel,omitempty"` // the end of its log, of the last trial that was left
 }
 
 // Deployment is what a slot runs, whole. It is an immutable, numbered file.

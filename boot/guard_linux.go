@@ -3,22 +3,27 @@ package boot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/twinkeel/twinkeel/boot/devmapper"
+	"github.com/twinkeel/twinkeel/boot/report"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 )
 
 // Guard watches a boot from outside of what it booted.
 type Guard struct {
 	Order   Order
-	Loader  bootloader.BootLoader // nil: the record cannot be read
-	Damaged func() (bool, error)  // has the root met damage?
-	Settled func() error          // the boot came through
-	Dog     Dog                   // nil: there is no watchdog
+	Loader  bootloader.BootLoader     // nil: the record cannot be read
+	Damaged func() (bool, error)      // has the root met damage?
+	Settled func() error              // the boot came through
+	Keep    func(context.Context)     // keeps the kernel's log where the next boot finds it
+	Report  func(damage string) error // tells the system that runs
+	Dog     Dog                       // nil: there is no watchdog
 	Say     func(format string, args ...any)
 	Uptime  func() time.Duration
 	Wait    func(context.Context, time.Duration) error
@@ -33,6 +38,8 @@ type Dog interface {
 const (
 	beat      = time.Second // of the guard's heart
 	recordGap = 2           // beats between two looks at the boot record
+	keepGap   = 10          // beats, in a trial, between two times that the kernel's log is kept
+	keepLimit = 5 * time.Second
 )
 
 // ErrLeave is what Run returns when the machine has to be rebooted.
@@ -55,6 +62,9 @@ func (g *Guard) Run(ctx context.Context) error {
 		}
 		if trial {
 			g.stroke()
+			if n%keepGap == keepGap/2 {
+				go g.keepNow(ctx) // a data partition that hangs must not hold up the dead-man
+			}
 			if g.Uptime() >= g.Order.Deadman {
 				g.Say("no commit within %s: leaving slot %s", g.Order.Deadman, g.Order.Slot)
 				return g.leave(ctx)
@@ -68,6 +78,10 @@ func (g *Guard) Run(ctx context.Context) error {
 					return err
 				}
 				g.Say("there is no other slot to go to: staying up, what cannot be read is an input/output error")
+				text := fmt.Sprintf("a block of slot %s's root is not what was signed: what lies there cannot be read", g.Order.Slot)
+				if err := g.Report(text); err != nil {
+					g.Say("report of the damage: %v", err)
+				}
 			}
 		}
 		if !settled && g.Uptime() >= g.Order.Settle {
@@ -92,8 +106,10 @@ func (g *Guard) committed(ctx context.Context) bool {
 }
 
 // leave makes the other slot the one that stands. A trial ends by a reboot even if that
-// cannot be written, because the loader counts it.
+// cannot be written, because the loader counts it. What the kernel has to say is kept for
+// the other slot, if that does not take long.
 func (g *Guard) leave(ctx context.Context) error {
+	defer g.keepNow(ctx)
 	err := errNoWay
 	if g.Loader != nil {
 		err = leave(ctx, g.Loader, g.Order.Slot)
@@ -105,6 +121,18 @@ func (g *Guard) leave(ctx context.Context) error {
 		return errNoWay
 	}
 	return ErrLeave
+}
+
+// keepNow keeps the kernel's log and waits for that, but not for ever.
+func (g *Guard) keepNow(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, keepLimit)
+	defer cancel()
+	done := make(chan struct{})
+	go func() { g.Keep(ctx); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 func (g *Guard) stroke() {
@@ -138,7 +166,8 @@ func RunGuard(ctx context.Context, say func(string, ...any)) error {
 	if err != nil {
 		return err
 	}
-	g := Guard{Order: o, Say: say, Uptime: uptime, Wait: wait, Settled: func() error {
+	keep := keeper{dir: filepath.Join("/data", layersDir), order: o, say: say, one: make(chan struct{}, 1)}
+	g := Guard{Order: o, Say: say, Uptime: uptime, Wait: wait, Keep: keep.keep, Report: func(text string) error { return report.SaveDamage(report.DamageFile, text) }, Settled: func() error {
 		err := os.Remove(unsettledFile("/data", o))
 		if errors.Is(err, os.ErrNotExist) {
 			return nil

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twinkeel/twinkeel/partitions"
@@ -40,6 +42,8 @@ type watch struct {
 	dog     *fakeDog
 	said    []string
 	settled int
+	kept    atomic.Int32
+	damage  []string
 }
 
 func newWatch(t *testing.T, s bootloader.State, trial bool, at func(w *watch, second int)) *watch {
@@ -51,6 +55,8 @@ func newWatch(t *testing.T, s bootloader.State, trial bool, at func(w *watch, se
 		Loader:  w.loader,
 		Damaged: func() (bool, error) { return false, nil },
 		Settled: func() error { w.settled++; return nil },
+		Keep:    func(context.Context) { w.kept.Add(1) },
+		Report:  func(text string) error { w.damage = append(w.damage, text); return nil },
 		Say:     func(f string, args ...any) { w.said = append(w.said, fmt.Sprintf(f, args...)) },
 		Uptime:  func() time.Duration { return time.Duration(now) * time.Second },
 		Wait: func(context.Context, time.Duration) error {
@@ -83,6 +89,9 @@ func TestATrialThatNobodyCommitsIsLeft(t *testing.T) {
 	}
 	if r := w.loader.state.Slots; r[partitions.B].Priority != 0 || r[partitions.A].Priority != 2 || !r[partitions.A].Successful {
 		t.Errorf("record: got %+v", r)
+	}
+	if w.kept.Load() == 0 {
+		t.Error("the kernel's log was not kept for the other slot")
 	}
 	if w.dog.strokes < 90 || w.dog.released != 0 {
 		t.Errorf("watchdog: got %+v: it has to go on, in case the reboot hangs", w.dog)
@@ -137,6 +146,9 @@ func TestADamagedRootIsLeftOnlyForASlotThatCanBoot(t *testing.T) {
 	if next, _ := w.loader.state.Next(); next != partitions.A {
 		t.Errorf("record: got %+v", w.loader.state)
 	}
+	if w.kept.Load() != 1 || len(w.damage) != 0 {
+		t.Errorf("the log was kept %d times, reported was %q", w.kept.Load(), w.damage)
+	}
 	w = newWatch(t, alone, false, damage)
 	if err := w.Run(t.Context()); !errors.Is(err, context.Canceled) {
 		t.Fatalf("with no way out: got %v", err)
@@ -144,11 +156,26 @@ func TestADamagedRootIsLeftOnlyForASlotThatCanBoot(t *testing.T) {
 	if w.loader.state != alone || !strings.Contains(strings.Join(w.said, "\n"), "staying up") || len(w.said) != 3 {
 		t.Errorf("got %+v, said %q", w.loader.state, w.said)
 	}
+	if len(w.damage) != 1 || !strings.Contains(w.damage[0], "slot b") {
+		t.Errorf("the system that stays up was told %q", w.damage)
+	}
+}
+
+func TestADataPartitionThatHangsDoesNotHoldUpTheDeadMan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		defer close(hang)
+		w := newWatch(t, onTrial, true, func(*watch, int) {})
+		w.Keep = func(context.Context) { <-hang }
+		if err := w.Run(t.Context()); !errors.Is(err, ErrLeave) {
+			t.Fatalf("got %v", err)
+		}
+	})
 }
 
 func TestTheGuardWritesNothingInAQuietBoot(t *testing.T) {
 	w := newWatch(t, committed, false, func(*watch, int) {})
-	if err := w.Run(t.Context()); !errors.Is(err, context.Canceled) || w.loader.state != committed || len(w.said) != 0 || w.settled != 1 {
+	if err := w.Run(t.Context()); !errors.Is(err, context.Canceled) || w.loader.state != committed || len(w.said) != 0 || w.settled != 1 || w.kept.Load() != 0 {
 		t.Errorf("got %v, %+v, said %q, settled %d times", err, w.loader.state, w.said, w.settled)
 	}
 }

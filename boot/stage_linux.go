@@ -69,12 +69,18 @@ func (s *Stage) prepare() error {
 		return err
 	}
 	s.cmdline = string(line)
+	// What a kernel saved in its panic is looked for there; not every kernel has it.
+	_ = unix.Mount("pstore", "/sys/fs/pstore", "pstore", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	return loadModules(ModulesDir, s.cmdline, s.Say)
 }
 
 // giveUp leaves the slot for the other one. In a trial a reboot alone does, because the
 // loader counts; without a way out it waits, for hardware that comes late and for people.
 func (s *Stage) giveUp(ctx context.Context) {
+	if s.written {
+		k := keeper{dir: filepath.Join(dataDir, layersDir), order: s.order, say: s.Say, one: make(chan struct{}, 1)}
+		k.keep(ctx)
+	}
 	err := errors.New("there is no boot record")
 	if s.loader != nil {
 		err = leave(ctx, s.loader, s.order.Slot)

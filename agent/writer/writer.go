@@ -12,6 +12,7 @@ import (
 	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/agent/config"
 	"github.com/twinkeel/twinkeel/agent/health"
+	"github.com/twinkeel/twinkeel/boot/report"
 	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
@@ -68,6 +69,7 @@ func Open(c *config.Config, log *slog.Logger, create bool) (*Writer, error) {
 		Slots: slots, Loader: loader, LoaderReason: why, Net: net, Bundle: net.bundle,
 		Health: &health.Runner{Network: net}, Clock: clock{}, Uptime: uptime, Random: rand.Uint64,
 		Reboot: rebooter(c.Boot.Reboot), Log: log, Apps: apps,
+		KernelLog: report.Host().Last, Damage: func() string { return report.Damage(report.DamageFile) },
 	})
 	if err != nil {
 		return nil, err

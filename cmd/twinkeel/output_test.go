@@ -130,10 +130,10 @@ func TestHistoryTellsEachEntryWithItsEvidence(t *testing.T) {
 	when := time.Date(2026, 11, 21, 2, 0, 0, 0, time.Local)
 	showHistory(&printer{&b}, []agent.HistoryEntry{
 		{Seq: 1, Time: when, Kind: "update", Result: "rolled-back", Slot: "b", From: *version(t, "1.0"), To: *version(t, "2.0"),
-			Code: agent.CodeUnhealthy, Text: "probe web failed", Bytes: 2048, Evidence: []string{"web: \x1bdown"}},
+			Code: agent.CodeUnhealthy, Text: "probe web failed", Bytes: 2048, Evidence: []string{"web: \x1bdown"}, Kernel: []string{"kernel: slot b", "[    1.0] oops\x1b"}},
 	})
 	want := when.Format("2006-01-02 15:04:05 MST") + "  update  rolled-back  1.0 → 2.0  slot b  2.0 KiB  [unhealthy]\n" +
-		"    probe web failed\n    | web: \\x1bdown\n"
+		"    probe web failed\n    | web: \\x1bdown\n    | kernel: slot b\n    | [    1.0] oops\\x1b\n"
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}

@@ -134,7 +134,7 @@ func showHistory(p *printer, h []agent.HistoryEntry) {
 		if e.Text != "" {
 			p.line("    %s", e.Text)
 		}
-		for _, l := range e.Evidence {
+		for _, l := range append(e.Evidence[:len(e.Evidence):len(e.Evidence)], e.Kernel...) {
 			p.line("    | %s", l)
 		}
 	}
@@ -172,6 +172,10 @@ func (c *cli) why() *cobra.Command {
 					text = "  " + route.Text
 				}
 				c.out.line("route   %s by %s  %s%s%s", route.Image, route.Kind, bytesText(route.Download), chosen, text)
+			}
+			if w.Left != nil {
+				c.out.line("left    the newest trial:")
+				showHistory(c.out, []agent.HistoryEntry{*w.Left})
 			}
 			return nil
 		},

@@ -62,6 +62,7 @@ var house = []room{
 	{"agent/fetcher/child", 6, host, "the unprivileged process, the only one with a network"},
 	{"agent/writer", 8, host, "puts the real agent together"},
 	{"workloads/spec", 2, host, "a function from a manifest to what a runtime is told"},
+	{"boot/report", 3, host, "what was seen of a boot, between who saw it and who tells people"},
 	{"boot/devmapper", 4, host, "the kernel's calls, told what to map"},
 	{"boot", 7, host, "from the loader to the operating system; a slot is a root hash to it"},
 	{"cmd/twinkeel-init", 9, host, "the first stage"},
