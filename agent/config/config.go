@@ -41,6 +41,9 @@ type Apps struct {
 	Path    string   // directory of images and data, on the data partition; default: /var/lib/twinkeel-apps
 	Runtime string   // command of the container runtime; "": crun or runc, whichever is there
 	Sandbox string   // command of gVisor's runsc; "": runsc, if it is there
+	QEMU    string   // command of the emulator for level vm; "": the one for this machine, if it is there
+	Kernel  string   // of the guests of level vm; "": the one that the host runs
+	Modules string   // directory of that kernel's modules; "": those of the host's kernel, or none of another
 	Bridge  string   // of private networks
 	Network string   // their addresses, as a prefix
 	Allow   []string // permissions that every app gets, as name or name=value

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/twinkeel/twinkeel/boot"
+	"github.com/twinkeel/twinkeel/workloads/vm/guest"
 )
 
 func main() {
@@ -21,9 +22,19 @@ func main() {
 		}
 		reboot()
 	}
+	if os.Args[0] == guest.StageName {
+		fmt.Fprintln(os.Stderr, guest.Stage())
+		os.Exit(127)
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "twinkeel-init: is the init of an initramfs, and nothing else")
 		os.Exit(2)
+	}
+	if guest.Wanted() {
+		if err := guest.Run(say); err != nil {
+			say("%v", err)
+		}
+		powerOff()
 	}
 	s := boot.Stage{Say: say}
 	if err := s.Run(ctx); err != nil {
@@ -49,6 +60,15 @@ func say(format string, args ...any) {
 
 // syncLimit is how long what was written may take to reach a disk that perhaps hangs.
 const syncLimit = 5 * time.Second
+
+// powerOff ends a machine that ran an application.
+func powerOff() {
+	unix.Sync()
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
+		say("power off: %v", err)
+	}
+	select {}
+}
 
 // reboot ends the boot, whatever runs.
 func reboot() {

@@ -15,21 +15,13 @@ import (
 // Image verifies the file at path against img and mounts it, read-only, at dir. It needs
 // root.
 func Image(path string, img release.Image, dir string) error {
-	f, err := open(path, img.Size)
+	f, err := verified(path, img)
 	if err != nil {
 		return fmt.Errorf("mount image %s: %w", path, err)
 	}
 	defer func() { _ = f.Close() }()
-	root, err := verity.Root(f, img.Size, img.Salt)
-	if err != nil {
-		return fmt.Errorf("mount image %s: %w", path, err)
-	}
-	if root != img.Root {
-		return fmt.Errorf("mount image %s: verity root: got %s, want %s", path, root, img.Root)
-	}
 	// By the descriptor, so that what is mounted is what was read.
-	source := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
-	err = erofs(source, dir)
+	err = mountEROFS(descriptor(f), dir)
 	if errors.Is(err, unix.ENOTBLK) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EACCES) {
 		err = errors.Join(overLoop(f, dir), err)
 		if mounted(dir) {
@@ -40,6 +32,42 @@ func Image(path string, img release.Image, dir string) error {
 		return fmt.Errorf("mount image %s: %w", path, err)
 	}
 	return nil
+}
+
+// File verifies the file at path against img and makes it seen, as it is and read-only,
+// at the file at: for a kernel that is not the host's. It needs root.
+func File(path string, img release.Image, at string) error {
+	f, err := verified(path, img)
+	if err != nil {
+		return fmt.Errorf("show image %s: %w", path, err)
+	}
+	defer func() { _ = f.Close() }()
+	err = unix.Mount(descriptor(f), at, "", unix.MS_BIND, "")
+	if err == nil {
+		err = unix.Mount("", at, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+	}
+	if err != nil {
+		return fmt.Errorf("show image %s: %w", path, err)
+	}
+	return nil
+}
+
+func descriptor(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
+
+// verified opens the file of an image, which is what img says.
+func verified(path string, img release.Image) (*os.File, error) {
+	f, err := open(path, img.Size)
+	if err != nil {
+		return nil, err
+	}
+	root, err := verity.Root(f, img.Size, img.Salt)
+	if err == nil && root != img.Root {
+		err = fmt.Errorf("verity root: got %s, want %s", root, img.Root)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // open opens a file that only root can have changed.
@@ -62,7 +90,7 @@ func open(path string, size int64) (*os.File, error) {
 	return nil, errors.Join(err, f.Close())
 }
 
-func erofs(source, dir string) error {
+func mountEROFS(source, dir string) error {
 	return unix.Mount(source, dir, "erofs", unix.MS_RDONLY|unix.MS_NODEV|unix.MS_NOSUID, "")
 }
 
@@ -93,7 +121,7 @@ func overLoop(f *os.File, dir string) error {
 			continue
 		}
 		if err == nil {
-			err = erofs(device, dir)
+			err = mountEROFS(device, dir)
 		}
 		return errors.Join(err, l.Close()) // unmounted and closed, it lets go of f
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/oci"
+	"github.com/twinkeel/twinkeel/workloads/vm"
 )
 
 // runtime finds the runtime of a level, anew each time: it may be installed or go away.
@@ -13,7 +15,7 @@ func (r *Runner) runtime(ctx context.Context, level string) (oci.Runtime, error)
 	var found oci.Runtime
 	var err error
 	switch level {
-	case "container":
+	case "container", "vm": // whose emulator runs in a container of its own
 		found, err = oci.Find(ctx, []oci.Kind{oci.Crun, oci.Runc}, r.Runtime, r.runtimeState())
 	case "sandbox":
 		found, err = oci.Find(ctx, []oci.Kind{oci.Runsc}, r.Sandbox, r.runtimeState())
@@ -26,6 +28,18 @@ func (r *Runner) runtime(ctx context.Context, level string) (oci.Runtime, error)
 	return found, nil
 }
 
+// machine finds what level vm needs; nil for another level.
+func (r *Runner) machine(i release.AppIsolation) (*vm.Host, error) {
+	if i.Level != "vm" {
+		return nil, nil
+	}
+	h, err := vm.Find(r.Machines, i.Kernel != "")
+	if err != nil {
+		return nil, fmt.Errorf("isolation: %w: level vm, which is never lowered: %w", workloads.ErrMissing, err)
+	}
+	return &h, nil
+}
+
 // Doctor says what an operator should know of this host's isolation.
 func (r *Runner) Doctor(ctx context.Context) []string {
 	found, err := r.runtime(ctx, "container")
@@ -36,5 +50,12 @@ func (r *Runner) Doctor(ctx context.Context) []string {
 	if _, err := r.runtime(ctx, "sandbox"); err != nil {
 		said = append(said, err.Error()+"; applications that want it are refused; install gVisor's runsc")
 	}
-	return append(said, "isolation level vm: not on this host; applications that want it are refused")
+	host, err := r.machine(release.AppIsolation{Level: "vm"})
+	switch {
+	case err != nil:
+		said = append(said, err.Error()+"; applications that want it are refused")
+	case !host.KVM:
+		said = append(said, "isolation level vm: without KVM here its processor is emulated: applications start and run many times slower")
+	}
+	return said
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/network"
 	"github.com/twinkeel/twinkeel/workloads/shim"
+	"github.com/twinkeel/twinkeel/workloads/vm"
 )
 
 // Options are where a Runner keeps what it has.
@@ -25,6 +26,7 @@ type Options struct {
 	// Runtime is the command of the container runtime, Sandbox that of level sandbox;
 	// empty: whatever the host has.
 	Runtime, Sandbox string
+	Machines         vm.Wish  // for level vm
 	Shim             []string // command that runs shim.Main for the directory that is appended
 	Bridge           string   // name of the bridge of private networks
 	Network          netip.Prefix

@@ -82,12 +82,16 @@ func (r *Runner) order(ctx context.Context, b *book, u workloads.Unit) (*shim.Or
 	if err != nil {
 		return nil, err
 	}
+	host, err := r.machine(m.Isolation)
+	if err != nil {
+		return nil, err
+	}
 	first, err := firstID(r.IDs, m.Name)
 	if err != nil {
 		return nil, err
 	}
 	o := &shim.Order{
-		ID: m.Name + "." + strconv.Itoa(b.Next), Unit: u, FirstID: first, Runtime: found,
+		ID: m.Name + "." + strconv.Itoa(b.Next), Unit: u, FirstID: first, Runtime: found, Machine: host,
 		Log: r.log(m.Name), Devices: devices(u.Grants),
 	}
 	if m.Network.Mode == "private" {

@@ -44,6 +44,8 @@ func (s *supervisor) newCage() (cage, error) {
 	switch level := s.order.Unit.Manifest.Isolation.Level; level {
 	case "container", "sandbox":
 		return container{s}, nil
+	case "vm":
+		return &machine{supervisor: s}, nil
 	default:
 		return nil, fmt.Errorf("isolation: level %s is not one that a shim knows", level)
 	}

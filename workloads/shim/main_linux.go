@@ -16,10 +16,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads/mount"
 	"github.com/twinkeel/twinkeel/workloads/network"
 	"github.com/twinkeel/twinkeel/workloads/oci"
 	"github.com/twinkeel/twinkeel/workloads/spec"
+	"github.com/twinkeel/twinkeel/workloads/vm"
 )
 
 // Descriptors that a shim is started with: what it says of its start, and from the next
@@ -177,9 +179,45 @@ func (s *supervisor) endLeftovers(ctx context.Context) error {
 }
 
 // mount makes the image and the data visible below the directory.
-func (s *supervisor) mount(context.Context) error {
+func (s *supervisor) mount(ctx context.Context) error {
 	m := s.order.Unit.Manifest
-	image, root := filepath.Join(s.dir, "image"), filepath.Join(s.dir, "root")
+	for _, v := range m.Data {
+		if err := s.checkVolume(ctx, v); err != nil {
+			return fmt.Errorf("volume %s: %w", v.Name, err)
+		}
+	}
+	ids, err := mount.Map(mount.IDs{First: s.order.FirstID, Size: spec.IDs})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ids.Close() }()
+	image := s.path("image")
+	if m.Isolation.Level == "vm" { // another kernel's to look into
+		if err := os.WriteFile(image, nil, 0o444); err != nil {
+			return err
+		}
+		err = mount.File(s.order.Unit.Image, m.Image, image)
+	} else {
+		err = s.mountRoot(ids, image)
+	}
+	if err != nil {
+		return err
+	}
+	for _, v := range m.Data {
+		at := s.volume(v.Name)
+		if err := os.MkdirAll(at, 0o711); err != nil {
+			return err
+		}
+		if err := ids.Bind(s.order.Unit.Data[v.Name], at, false); err != nil {
+			return fmt.Errorf("volume %s: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
+// mountRoot mounts the image as a container's root.
+func (s *supervisor) mountRoot(ids *mount.Mapping, image string) error {
+	m, root := s.order.Unit.Manifest, s.path("root")
 	for _, dir := range []string{image, root} {
 		if err := os.MkdirAll(dir, 0o711); err != nil {
 			return err
@@ -195,22 +233,20 @@ func (s *supervisor) mount(context.Context) error {
 	if err := mount.Check(image, points); err != nil {
 		return err
 	}
-	ids, err := mount.Map(mount.IDs{First: s.order.FirstID, Size: spec.IDs})
-	if err != nil {
-		return err
+	return ids.Bind(image, root, true)
+}
+
+// checkVolume sees to it that a volume is of the manifest's level: a machine has its data
+// on a disk, and nobody else looks into that.
+func (s *supervisor) checkVolume(ctx context.Context, v release.AppVolume) error {
+	dir := s.order.Unit.Data[v.Name]
+	if s.order.Machine != nil {
+		m := s.order.Unit.Manifest
+		owner := vm.Owner{File: spec.MachineID, UID: int(m.Run.UID), GID: int(m.Run.GID)}
+		return vm.Disk(ctx, s.order.Machine.MkFS, filepath.Join(dir, diskFile), owner, v.Quota)
 	}
-	defer func() { _ = ids.Close() }()
-	if err := ids.Bind(image, root, true); err != nil {
-		return err
-	}
-	for _, v := range m.Data {
-		at := s.volume(v.Name)
-		if err := os.MkdirAll(at, 0o711); err != nil {
-			return err
-		}
-		if err := ids.Bind(s.order.Unit.Data[v.Name], at, false); err != nil {
-			return fmt.Errorf("volume %s: %w", v.Name, err)
-		}
+	if _, err := os.Lstat(filepath.Join(dir, diskFile)); err == nil {
+		return fmt.Errorf("it holds %s, the disk of isolation level vm: move it away, or into a generation of its own", diskFile)
 	}
 	return nil
 }

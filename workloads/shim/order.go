@@ -12,6 +12,7 @@ import (
 	"github.com/twinkeel/twinkeel/workloads/network"
 	"github.com/twinkeel/twinkeel/workloads/oci"
 	"github.com/twinkeel/twinkeel/workloads/spec"
+	"github.com/twinkeel/twinkeel/workloads/vm"
 )
 
 // Order is what a shim is to run.
@@ -20,6 +21,7 @@ type Order struct {
 	Unit    workloads.Unit `json:"unit"`
 	FirstID uint32         `json:"firstID"` // see spec.Input
 	Runtime oci.Runtime    `json:"runtime"`
+	Machine *vm.Host       `json:"machine,omitempty"` // for level vm
 	// Link leads into the application's private network; nil: there is none.
 	Link    *network.Link          `json:"link,omitempty"`
 	Devices map[string]spec.Device `json:"devices,omitempty"`

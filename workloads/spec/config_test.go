@@ -180,3 +180,35 @@ func TestAPermissionIsGivenOnlyIfAskedForAndGranted(t *testing.T) {
 		})
 	}
 }
+
+func TestTheEmulatorOfAMachineIsConfinedAsAnyApplication(t *testing.T) {
+	in := input()
+	in.Manifest.Isolation.Level, in.Manifest.Network.Sockets, in.Manifest.Run.UID, in.Manifest.Update.Strategy = "vm", nil, 33, "stop-start"
+	memory := in.Manifest.Limits.Memory
+	b, err := Machine(in, Emulator{Argv: []string{"/usr/bin/qemu"}, Shown: map[string]string{"/usr": "/usr"}, Disks: map[string]string{"/vm/volume0": "/x/disk"}, Memory: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s specs.Spec
+	if err := json.Unmarshal(b, &s); err != nil {
+		t.Fatal(err)
+	}
+	if p := s.Process; p.User.UID != MachineID || len(p.Capabilities.Bounding) != 0 || !p.NoNewPrivileges || p.Args[0] != "/usr/bin/qemu" {
+		t.Errorf("process: got %+v", p)
+	}
+	if s.Linux.Seccomp == nil || len(s.Linux.UIDMappings) != 1 || !s.Root.Readonly || *s.Linux.Resources.Memory.Limit != memory+1<<20 {
+		t.Errorf("got %+v", s.Linux)
+	}
+	for _, m := range s.Mounts {
+		if m.Type == "bind" && m.Destination != "/vm/volume0" && !slices.Contains(m.Options, "ro") {
+			t.Errorf("%s can be written to", m.Destination)
+		}
+		if m.Type == "bind" && !slices.Contains(m.Options, "nodev") {
+			t.Errorf("%s may hold devices", m.Destination)
+		}
+	}
+	in.Manifest.Permissions = []release.AppPermission{{Name: "outbound"}}
+	if _, err := Machine(in, Emulator{}); err == nil || !strings.Contains(err.Error(), "not granted") {
+		t.Errorf("a permission that is not granted: got %v", err)
+	}
+}

@@ -20,7 +20,7 @@ func Suits(m *release.AppManifest) error {
 		return refuse("a listening socket of the host cannot be handed over to another kernel: publish a port")
 	case m.Network.Mode == "host":
 		return refuse("the host's network belongs to the host's kernel: want mode private or none")
-	case m.Network.Mode == "none" && (m.Health.HTTP != "" || m.Health.TCP != 0 && level == "sandbox"):
+	case m.Network.Mode == "none" && (m.Health.HTTP != "" || m.Health.TCP != 0):
 		return refuse("without a network no check by http or tcp leads in: want health.exec, or mode private")
 	}
 	// What a level cannot give; the rest is nothing of the host's kernel.
@@ -35,6 +35,9 @@ func Suits(m *release.AppManifest) error {
 	}
 	if level != "vm" {
 		return nil
+	}
+	if m.Update.Strategy != "stop-start" && len(m.Data) > 0 {
+		return refuse("strategy " + m.Update.Strategy + " would have two machines write to one disk: want stop-start")
 	}
 	if unikernel := m.Isolation.Kernel != ""; unikernel && len(m.Health.Exec) > 0 {
 		return refuse("a kernel of the application's own runs no command for a check: want http or tcp")
