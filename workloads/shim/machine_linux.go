@@ -249,7 +249,7 @@ func (c *machine) kvm(e *spec.Emulator) error {
 const bootTime = 3 * time.Minute
 
 func (c *machine) start(ctx context.Context) (process, error) {
-	ours, theirs, err := pair()
+	ours, theirs, err := endsOfLine()
 	if err != nil {
 		return nil, err
 	}
@@ -292,8 +292,8 @@ func wait(p *os.Process) error {
 	return err
 }
 
-// pair makes two ends of a connection.
-func pair() (net.Conn, *os.File, error) {
+// endsOfLine makes two ends of a connection.
+func endsOfLine() (net.Conn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("line to a machine: %w", err)
