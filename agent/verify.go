@@ -25,7 +25,7 @@ type scan struct {
 // scanImage reads an image past the page cache and computes its hash tree.
 func (a *Agent) scanImage(ctx context.Context, dev partitions.Device, img DeployedImage, step string) (scan, error) {
 	var s scan
-	buf := partitions.AlignedBuffer(verity.NodeSpan)
+	buf := partitions.AlignedBuffer(int(min(verity.NodeSpan, img.Size)))
 	block := partitions.AlignedBuffer(verity.BlockSize)
 	tree := verity.NewBuilder(img.Size, img.Salt)
 	for i := range verity.Spans(img.Size) {

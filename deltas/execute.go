@@ -42,7 +42,7 @@ func (e *Executor) Execute(plan io.Reader, s Segment, base io.ReaderAt, baseSize
 	if s.Length <= 0 || s.Length > MaxSegment {
 		return fmt.Errorf("execute plan: segment length: got %d, want 1 to %d", s.Length, MaxSegment)
 	}
-	e.reset(plan)
+	e.reset(plan, int(min(verity.NodeSpan, s.Length)))
 	p := planReader{r: e.plan, left: s.Length}
 	for p.left > 0 {
 		op, from, n, err := p.next(baseSize)
@@ -63,13 +63,16 @@ func (e *Executor) Execute(plan io.Reader, s Segment, base io.ReaderAt, baseSize
 	return nil
 }
 
-func (e *Executor) reset(plan io.Reader) {
+func (e *Executor) reset(plan io.Reader, span int) {
 	if e.plan == nil {
 		e.plan = bufio.NewReaderSize(plan, planBuffer)
-		e.span = alignedBuffer(verity.NodeSpan)
 	} else {
 		e.plan.Reset(plan)
 	}
+	if cap(e.span) < span {
+		e.span = alignedBuffer(span)
+	}
+	e.span = e.span[:span]
 	e.fill = 0
 	e.window = e.window[:0]
 }
@@ -120,8 +123,8 @@ func (e *Executor) copy(out []byte, base io.ReaderAt, from, baseSize int64) (int
 		return whole, readBase(base, out[:whole], from)
 	}
 	if from < e.start || from >= e.start+int64(len(e.window)) {
-		if e.window == nil {
-			e.window = alignedBuffer(copyBuffer)
+		if most := int(min(copyBuffer, baseSize)); cap(e.window) < most {
+			e.window = alignedBuffer(most)
 		}
 		e.start = from &^ (verity.BlockSize - 1)
 		end := (from + int64(len(out)) + verity.BlockSize - 1) &^ (verity.BlockSize - 1)

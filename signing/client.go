@@ -86,7 +86,7 @@ func Open(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open trust: %w", err)
 	}
-	c.floors = openFloors(cfg.Dir, hasRoleFile(names))
+	c.floors = openFloors(cfg.Dir, hasRoleFile(names), cfg.Verdicts)
 	c.evidence = c.readEvidence()
 	c.readFactory()
 	if _, err := c.newSession(); err != nil {

@@ -63,7 +63,7 @@ func noFloors() floorState {
 
 // openFloors reads both copies. That there is none is fine as long as hasMetadata is
 // false, for a floor is always written before the first metadata.
-func openFloors(dir durable.Dir, hasMetadata bool) *floors {
+func openFloors(dir durable.Dir, hasMetadata bool, v *Verdicts) *floors {
 	f := &floors{dir: dir, state: noFloors()}
 	var bad []error
 	found := false
@@ -74,7 +74,7 @@ func openFloors(dir durable.Dir, hasMetadata bool) *floors {
 		}
 		var s floorState
 		if err == nil {
-			s, err = decodeFloor(b)
+			s, err = v.floor(b)
 		}
 		if err != nil {
 			bad = append(bad, fmt.Errorf("%s: %w", name, err))

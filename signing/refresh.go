@@ -87,6 +87,7 @@ func (s *session) nextRoot(data []byte) error {
 		return err
 	}
 	s.root = data
+	s.rooted()
 	return checkRoot(&s.core.Root.Signed, s.c.cfg.Interop)
 }
 

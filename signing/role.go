@@ -108,8 +108,7 @@ func (s *session) keyring(parent *role, name string) (keyring, error) {
 // to. That includes the snapshot's keys: who holds those decides which version of a role
 // is current, so replacing them must be able to undo an enormous version as well.
 func (s *session) signers(parent *role, name string, ring keyring) (signers, keys string, err error) {
-	root := release.DigestOf(s.root)
-	q := ask("signers", s.c.cfg.Interop).of(root[:], []byte(name))
+	q := ask("signers", s.c.cfg.Interop).of(s.rootID[:], []byte(name))
 	if parent != nil {
 		q.of(parent.digest[:])
 	}
@@ -168,7 +167,7 @@ func (s *session) verifyRole(parent *role, name string, data []byte, m *metadata
 			return nil, untrusted("%s: %w", name, err)
 		}
 	}
-	delegator := release.DigestOf(s.root)
+	delegator := s.rootID
 	if parent != nil {
 		delegator = parent.digest
 	}

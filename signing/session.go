@@ -26,6 +26,9 @@ type session struct {
 	// root is the exact bytes of the root in use; stored says that root.json holds them.
 	root   []byte
 	stored bool
+	// rootID names root, and topSets the key sets of top-level roles under it.
+	rootID  release.Digest
+	topSets map[string]string
 	// past names everything that core was asked to take so far.
 	past release.Digest
 	// roles holds the targets roles used so far, by edge.
@@ -79,8 +82,13 @@ func (c *Client) startFrom(data []byte) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.rooted()
 	return s, nil
 }
+
+// rooted notes that the root in use is another one. What the core was asked to take up to
+// here names its bytes.
+func (s *session) rooted() { s.rootID, s.topSets = s.past, map[string]string{} }
 
 // committed returns the session of what is on disk. It asks nobody and writes nothing.
 func (c *Client) committed() (*session, error) {
@@ -218,14 +226,20 @@ func (s *session) checkVersionFloor(edge, role, keys string, version int64) erro
 
 // topKeys names the key set of a top-level role.
 func (s *session) topKeys(role string) (string, error) {
-	root := release.DigestOf(s.root)
-	return s.c.cfg.Verdicts.name(ask("top keys", s.c.cfg.Interop).of(root[:], []byte(role)), func() (string, error) {
+	if keys, known := s.topSets[role]; known {
+		return keys, nil
+	}
+	keys, err := s.c.cfg.Verdicts.name(ask("top keys", s.c.cfg.Interop).of(s.rootID[:], []byte(role)), func() (string, error) {
 		ring, err := rootKeyring(&s.core.Root.Signed, role)
 		if err != nil {
 			return "", err
 		}
 		return keySetID(ring)
 	})
+	if err == nil {
+		s.topSets[role] = keys
+	}
+	return keys, err
 }
 
 // timeFloor is the latest time that is proven to have passed: that of the image's

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/twinkeel/twinkeel/internal/durable"
@@ -62,9 +63,14 @@ type entry struct {
 }
 
 func parseEntry(name string) (entry, bool) {
-	e := entry{name: name}
-	n, err := fmt.Sscanf(strings.ReplaceAll(name, "-", " "), "%d %d %s", &e.number, &e.size, &e.id)
-	return e, err == nil && n == 3 && e.size >= 0 && name == entryName(e)
+	parts := strings.Split(name, "-")
+	if len(parts) != 3 || parts[2] == "" {
+		return entry{}, false
+	}
+	number, err := strconv.ParseUint(parts[0], 10, 64)
+	size, err2 := strconv.ParseInt(parts[1], 10, 64)
+	e := entry{name, number, size, parts[2]}
+	return e, err == nil && err2 == nil && size >= 0 && name == entryName(e)
 }
 
 func entryName(e entry) string { return fmt.Sprintf("%012d-%d-%s", e.number, e.size, e.id) }

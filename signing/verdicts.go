@@ -11,7 +11,7 @@ import (
 	"github.com/twinkeel/twinkeel/release"
 )
 
-// maxVerdicts bounds what Verdicts remember. Beyond it they begin anew.
+// maxVerdicts bounds what Verdicts remember: those that were asked for last.
 const maxVerdicts = 4096
 
 // Verdicts remember what the checks of metadata came to. Parsing a file and checking its
@@ -23,6 +23,8 @@ const maxVerdicts = 4096
 type Verdicts struct {
 	mu   sync.Mutex
 	made map[release.Digest]verdict
+	// before is what was made before it grew too large; what is asked for is kept.
+	before map[release.Digest]verdict
 }
 
 // verdict is what one check came to.
@@ -30,6 +32,7 @@ type verdict struct {
 	core *trustedmetadata.TrustedMetadata // what is trusted after it
 	role *role                            // that was verified
 	text string                           // that names key sets
+	copy *floorState                      // that a file of floors holds
 	err  error
 }
 
@@ -40,7 +43,19 @@ func (v *Verdicts) get(key release.Digest) (verdict, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	d, ok := v.made[key]
+	if !ok {
+		if d, ok = v.before[key]; ok {
+			v.keep(key, d)
+		}
+	}
 	return d, ok
+}
+
+func (v *Verdicts) keep(key release.Digest, d verdict) {
+	if v.made == nil || len(v.made) >= maxVerdicts/2 {
+		v.made, v.before = map[release.Digest]verdict{}, v.made
+	}
+	v.made[key] = d
 }
 
 func (v *Verdicts) put(key release.Digest, d verdict) {
@@ -49,10 +64,7 @@ func (v *Verdicts) put(key release.Digest, d verdict) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.made == nil || len(v.made) >= maxVerdicts {
-		v.made = map[release.Digest]verdict{}
-	}
-	v.made[key] = d
+	v.keep(key, d)
 }
 
 // question names a check by all that its answer depends on.
@@ -123,4 +135,16 @@ func (v *Verdicts) name(q question, work func() (string, error)) (string, error)
 		v.put(key, d)
 	}
 	return d.text, d.err
+}
+
+// floor is decodeFloor. What it returns is never changed, only replaced.
+func (v *Verdicts) floor(b []byte) (floorState, error) {
+	key := ask("floor", false).of(b).key()
+	d, known := v.get(key)
+	if !known {
+		s, err := decodeFloor(b)
+		d = verdict{copy: &s, err: err}
+		v.put(key, d)
+	}
+	return *d.copy, d.err
 }

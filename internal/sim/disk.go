@@ -22,8 +22,8 @@ type Disk struct {
 	// promised is set while the cache holds what a flush said to be durable, betrayed once
 	// such writes were lost and nothing has been written since.
 	promised, betrayed bool
-	// changes counts what may have changed the content, durable or not.
-	changes uint64
+	// views and stables count what may have changed what a reader sees, and what is durable.
+	views, stables uint64
 	// guard, if set, is asked before a write; it records what must not be.
 	guard func(off int64, n int)
 }
@@ -83,7 +83,7 @@ func (d *Disk) WriteAt(b []byte, off int64) (int, error) {
 		n = d.w.rng.IntN(len(b)+1) / d.sector * d.sector
 	}
 	if n > 0 {
-		d.changes++
+		d.views++
 		d.cache = append(d.cache, write{off, slices.Clone(b[:n])})
 		copy(d.view[off:], b[:n])
 	}
@@ -111,7 +111,7 @@ func (d *Disk) Close() error { return nil }
 
 // Fill makes b the durable content from the start, as a factory does.
 func (d *Disk) Fill(b []byte) {
-	d.changes++
+	d.changed()
 	copy(d.stable, b)
 	copy(d.view, b)
 }
@@ -124,15 +124,32 @@ func (d *Disk) Stable() []byte { return d.stable }
 
 // Rot flips a bit of the medium.
 func (d *Disk) Rot(off int64) {
-	d.changes++
+	d.changed()
 	d.stable[off] ^= 0x10
 	d.view[off] ^= 0x10
 }
 
 func (d *Disk) releaseLock() {}
 
+// changed notes that both contents may be others now.
+func (d *Disk) changed() {
+	d.views++
+	d.stables++
+}
+
+// stamp changes whenever one of the contents may have. While nothing is cached, what is
+// durable is what a reader sees, and has its stamp.
+func (d *Disk) stamp(durable bool) uint64 {
+	if durable && len(d.cache) > 0 {
+		return d.stables<<1 | 1
+	}
+	return d.views << 1
+}
+
 func (d *Disk) settle() {
-	d.changes++
+	if len(d.cache) > 0 {
+		d.stables++
+	}
 	for _, c := range d.cache {
 		copy(d.stable[c.off:], c.data)
 		d.betrayed = false
@@ -141,7 +158,9 @@ func (d *Disk) settle() {
 }
 
 func (d *Disk) crash(fate Fate) {
-	d.changes++
+	if len(d.cache) > 0 {
+		d.changed()
+	}
 	if d.promised && fate != Kept {
 		d.betrayed = true
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -51,7 +52,7 @@ func (l *grubLoader) Booted(context.Context) (bootloader.Boot, error) {
 }
 
 // Stamp implements Firmware.
-func (l *grubLoader) Stamp() uint64 { return l.disk.changes }
+func (l *grubLoader) Stamp(durable bool) uint64 { return l.disk.stamp(durable) }
 
 // Rot implements Firmware.
 func (l *grubLoader) Rot(copy, at int) {
@@ -156,12 +157,11 @@ func (l *grubLoader) env(i int) environment {
 // find returns where the value of one of our variables begins, or -1.
 func (e environment) find(name string) int {
 	name = "\ntwinkeel_" + name + "="
-	for i := 0; i+len(name) <= len(e); i++ {
-		if string(e[i:i+len(name)]) == name {
-			return i + len(name)
-		}
+	at := bytes.Index(e, []byte(name))
+	if at < 0 {
+		return -1
 	}
-	return -1
+	return at + len(name)
 }
 
 // get returns the value of one of our variables, none of which holds a line end.

@@ -19,8 +19,8 @@ type Firmware interface {
 	// Peek reads the record and the slots' descriptions without a call of the world:
 	// as a reader sees them, or as they would be after a power cut now.
 	Peek(durable bool) (bootloader.State, [2]*bootloader.Description, error)
-	// Stamp changes whenever what Peek returns may have changed.
-	Stamp() uint64
+	// Stamp changes whenever what Peek returns may have changed. One stamp, one content.
+	Stamp(durable bool) uint64
 	// Rot turns a bit of one copy of the record, unless the other one is damaged.
 	Rot(copy, at int)
 }
@@ -34,6 +34,9 @@ type OpenLoader func(*World, bootloader.State, bootloader.Description) (Firmware
 type simulatedLoader struct {
 	*simulated.Loader
 	disk *Disk
+	// peek reads the disk without a call of the world: what it shows at the time.
+	peek  *simulated.Loader
+	shown *frozen
 }
 
 // Simulated is an OpenLoader: the real code of the backend simulated.
@@ -44,11 +47,12 @@ func Simulated(w *World, s bootloader.State, a bootloader.Description) (Firmware
 		return nil, err
 	}
 	d.settle()
-	return &simulatedLoader{simulated.New(d), d}, nil
+	shown := new(frozen)
+	return &simulatedLoader{simulated.New(d), d, simulated.New(shown), shown}, nil
 }
 
 // Stamp implements Firmware.
-func (l *simulatedLoader) Stamp() uint64 { return l.disk.changes }
+func (l *simulatedLoader) Stamp(durable bool) uint64 { return l.disk.stamp(durable) }
 
 // Rot implements Firmware.
 func (l *simulatedLoader) Rot(copy, at int) {
@@ -68,16 +72,15 @@ func (l *simulatedLoader) Rot(copy, at int) {
 
 // Peek implements Firmware.
 func (l *simulatedLoader) Peek(durable bool) (s bootloader.State, slots [2]*bootloader.Description, err error) {
-	b := frozen(l.disk.view)
+	*l.shown = l.disk.view
 	if durable {
-		b = frozen(l.disk.stable)
+		*l.shown = l.disk.stable
 	}
-	backend := simulated.New(b)
-	if s, err = backend.Load(context.Background()); err != nil {
+	if s, err = l.peek.Load(context.Background()); err != nil {
 		return s, slots, err
 	}
 	for _, slot := range partitions.Slots {
-		if d, err := backend.Description(slot); err == nil {
+		if d, err := l.peek.Description(slot); err == nil {
 			slots[slot] = &d
 		}
 	}
@@ -100,7 +103,7 @@ func (f frozen) Flush() error { return ErrReadOnly }
 type watched struct {
 	Firmware
 	m     *Machine
-	peeks [2]peeked // as a reader sees it, and durable
+	peeks [2]peeked // the newest two
 }
 
 // peeked is what Peek returned at a stamp.
@@ -112,14 +115,16 @@ type peeked struct {
 }
 
 func (l *watched) look(durable bool) *peeked {
-	p := &l.peeks[0]
-	if durable {
-		p = &l.peeks[1]
+	stamp := l.Stamp(durable) + 1 // 0: nothing was looked at yet
+	for i := range l.peeks {
+		if l.peeks[i].stamp == stamp {
+			return &l.peeks[i]
+		}
 	}
-	if stamp := l.Stamp() + 1; p.stamp != stamp {
-		p.stamp = stamp
-		p.state, p.slots, p.err = l.Peek(durable)
-	}
+	l.peeks[0] = l.peeks[1]
+	p := &l.peeks[1]
+	p.stamp = stamp
+	p.state, p.slots, p.err = l.Peek(durable)
 	return p
 }
 

@@ -61,6 +61,7 @@ type Net struct {
 	first    map[string][]byte // the repository as it was first served
 	requests int
 	served   int64
+	decoder  decode.Decoder
 }
 
 // NewNet returns a network without a repository.
@@ -165,7 +166,7 @@ func (n *Net) Decode(ctx context.Context, payload []byte, s deltas.Segment, base
 	}
 	fault := n.fault("decode")
 	var plan bytes.Buffer
-	if err := decode.Decode(payload, s, base, &plan); err != nil {
+	if err := n.decoder.Decode(payload, s, base, &plan); err != nil {
 		return nil, err
 	}
 	switch fault {

@@ -90,6 +90,9 @@ func unescape(b []byte) string {
 }
 
 func escape(value string) string {
+	if !strings.ContainsAny(value, "\\\n") {
+		return value
+	}
 	return strings.NewReplacer(`\`, `\\`, "\n", "\\\n").Replace(value)
 }
 

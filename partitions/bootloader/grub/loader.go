@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
@@ -24,6 +25,13 @@ type Blocks struct {
 type Loader struct {
 	b      Blocks
 	kernel Kernel
+
+	// The copies of the record as they were when they were read last, and what they say.
+	// Whoever reads them again mostly finds the same bytes.
+	mu    sync.Mutex
+	known [2][]byte
+	says  record
+	err   error
 }
 
 // Kernel is where the running kernel says how it was started.
@@ -36,7 +44,7 @@ func Running() Kernel { return running.Here() }
 func (l *Loader) Booted(context.Context) (bootloader.Boot, error) { return l.kernel.Booted() }
 
 // New returns the loader over the given blocks; kernel tells it what runs.
-func New(b Blocks, kernel Kernel) *Loader { return &Loader{b, kernel} }
+func New(b Blocks, kernel Kernel) *Loader { return &Loader{b: b, kernel: kernel} }
 
 // Create writes a record that holds s, and the given descriptions, into the blocks, as
 // whoever makes the disk does. Blocks that already hold an environment keep what is not
@@ -92,7 +100,7 @@ func (l *Loader) Load(context.Context) (bootloader.State, error) {
 // record is what is stored.
 type record struct {
 	state bootloader.State
-	env   *Env // the block that counts
+	env   *Env // the block that counts; never changed
 	first bool // it is the first copy
 	sound bool // the first copy needs no repair
 }
@@ -100,8 +108,29 @@ type record struct {
 // record reads the first copy if GRUB would go by it, else the second, whose trials GRUB
 // does not start. The mirrored values come from either that has them whole.
 func (l *Loader) record() (record, error) {
-	first, errFirst := read(l.b.Record)
-	second, errSecond := read(l.b.Copy)
+	raw, errFirst := readRaw(l.b.Record)
+	rawCopy, errSecond := readRaw(l.b.Copy)
+	if errFirst != nil || errSecond != nil {
+		return judge(raw, errFirst, rawCopy, errSecond)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !bytes.Equal(raw, l.known[0]) || !bytes.Equal(rawCopy, l.known[1]) {
+		l.known = [2][]byte{raw, rawCopy}
+		l.says, l.err = judge(raw, nil, rawCopy, nil)
+	}
+	return l.says, l.err
+}
+
+// judge is record for two copies, each read or not.
+func judge(raw []byte, errFirst error, rawCopy []byte, errSecond error) (record, error) {
+	var first, second *Env
+	if errFirst == nil {
+		first, errFirst = ParseEnv(raw)
+	}
+	if errSecond == nil {
+		second, errSecond = ParseEnv(rawCopy)
+	}
 	r := record{}
 	switch {
 	case errFirst == nil && whole(first):

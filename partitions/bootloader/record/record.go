@@ -1,10 +1,13 @@
 package record
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"sync"
 
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
@@ -13,10 +16,22 @@ import (
 // Record is a boot record in plain storage.
 type Record struct {
 	block bootloader.Block
+
+	mu    sync.Mutex
+	buf   []byte         // that areas are read into
+	known map[int]*known // areas by number, as they were when they were read last
+}
+
+// known is an area that was sound. Whoever reads it again mostly finds the same bytes,
+// and they need not be hashed and parsed again.
+type known struct {
+	bytes   []byte
+	value   []byte // never changed
+	decoded any    // what value was parsed to, by Value
 }
 
 // On returns the record that lies in block.
-func On(block bootloader.Block) *Record { return &Record{block} }
+func On(block bootloader.Block) *Record { return &Record{block: block, known: map[int]*known{}} }
 
 // Create lays out a record that holds s and the given descriptions, as whoever makes
 // the disk does. It is not safe against power cuts: nothing stands before it.
@@ -108,42 +123,76 @@ func (r *Record) Description(slot partitions.Slot) (bootloader.Description, erro
 	if slot > partitions.B {
 		return bootloader.Description{}, fmt.Errorf("description of slot %s: no such slot", slot)
 	}
-	value, err := r.ReadArea(slotArea(slot))
+	d, _, err := Value[bootloader.Description](r, slotArea(slot))
 	if err != nil {
 		return bootloader.Description{}, fmt.Errorf("description of slot %s: %w", slot, err)
 	}
-	var d bootloader.Description
-	if err := json.Unmarshal(value, &d); err != nil {
-		return bootloader.Description{}, fmt.Errorf("description of slot %s: %w", slot, err)
-	}
+	d.Images = maps.Clone(d.Images)
 	return d, nil
 }
 
 // Read reads the first copy if it is sound, else the second, whose trials no loader
 // may start. first says which one; raw is the value itself.
 func (r *Record) Read() (s bootloader.State, first bool, raw []byte, err error) {
-	raw, err = r.ReadArea(First)
-	if err == nil {
-		if s, err = DecodeState(raw); err == nil {
-			return s, true, raw, nil
-		}
+	if s, raw, err = Value[bootloader.State](r, First); err == nil {
+		return s, true, raw, nil
 	}
-	raw, err2 := r.ReadArea(Second)
+	s, raw, err2 := Value[bootloader.State](r, Second)
 	if err2 == nil {
-		if s, err2 = DecodeState(raw); err2 == nil {
-			return s.Standing(), false, raw, nil
-		}
+		return s.Standing(), false, raw, nil
 	}
 	return bootloader.State{}, false, nil, fmt.Errorf("%w; second copy: %w", err, err2)
 }
 
-// ReadArea returns the value of an area.
+// ReadArea returns the value of an area, which is not to be changed.
 func (r *Record) ReadArea(number int) ([]byte, error) {
-	b := partitions.AlignedBuffer(AreaSize)
-	if _, err := r.block.ReadAt(b, int64(number)*AreaSize); err != nil && err != io.EOF {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k, err := r.area(number)
+	if err != nil {
+		return nil, err
+	}
+	return k.value, nil
+}
+
+// Value reads the value of an area as JSON of a T, whose fields are not to be changed.
+func Value[T any](r *Record, number int) (v T, raw []byte, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k, err := r.area(number)
+	if err != nil {
+		return v, nil, err
+	}
+	v, done := k.decoded.(T)
+	if !done {
+		if err := json.Unmarshal(k.value, &v); err != nil {
+			return *new(T), nil, fmt.Errorf("boot record: area %d: %w", number, err)
+		}
+		k.decoded = v
+	}
+	return v, k.value, nil
+}
+
+// area reads an area; mu is held.
+func (r *Record) area(number int) (*known, error) {
+	if r.buf == nil {
+		r.buf = partitions.AlignedBuffer(AreaSize)
+	}
+	if n, err := r.block.ReadAt(r.buf, int64(number)*AreaSize); err == io.EOF {
+		clear(r.buf[n:])
+	} else if err != nil {
 		return nil, fmt.Errorf("boot record: area %d: %w", number, err)
 	}
-	return DecodeArea(number, b)
+	if k := r.known[number]; k != nil && bytes.Equal(k.bytes, r.buf) {
+		return k, nil
+	}
+	value, err := DecodeArea(number, r.buf)
+	if err != nil {
+		return nil, err
+	}
+	k := &known{bytes: bytes.Clone(r.buf), value: value}
+	r.known[number] = k
+	return k, nil
 }
 
 // WriteArea durably replaces the value of an area by v, with the fields of old that v does

@@ -2,7 +2,6 @@ package simulated
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/twinkeel/twinkeel/partitions"
@@ -45,12 +44,8 @@ func Create(block bootloader.Block, s bootloader.State, descriptions map[partiti
 
 // Booted returns the boot that PowerOn recorded last.
 func (l *Loader) Booted(context.Context) (bootloader.Boot, error) {
-	value, err := l.ReadArea(areaBoot)
+	b, _, err := record.Value[bootloader.Boot](l.Record, areaBoot)
 	if err != nil {
-		return bootloader.Boot{}, fmt.Errorf("booted slot: %w", err)
-	}
-	var b bootloader.Boot
-	if err := json.Unmarshal(value, &b); err != nil {
 		return bootloader.Boot{}, fmt.Errorf("booted slot: %w", err)
 	}
 	return b, nil
