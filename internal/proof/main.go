@@ -71,7 +71,7 @@ func prove(ctx context.Context, w io.Writer, s settings) error {
 func laws(w io.Writer) {
 	fmt.Fprint(w, "## Invariants\n\n| # | invariant | function of `internal/sim` |\n| --- | --- | --- |\n")
 	for _, l := range sim.Laws() {
-		name := "not yet"
+		name := "about a fleet"
 		if l.Func != "" {
 			name = "`" + l.Func + "`"
 		}

@@ -10,10 +10,10 @@ import (
 )
 
 // Law is one invariant of docs/DESIGN.md. Each is held by one function of this file, or
-// says why it has none yet.
+// says what holds it for a whole fleet.
 type Law struct {
 	Number int
-	Func   string // the function of this package that holds it; "": none yet
+	Func   string // the function of this package that holds it; "": it is about more than one host
 	Text   string
 }
 
@@ -36,10 +36,10 @@ func Laws() []Law {
 		{14, "ProgressesWhileThePowerFlaps", "An update completes if each boot lasts as long as one checkpoint."},
 		{15, "rollbackEnds", "A trial is decided within its tries, and each of its boots within the deadline and the soak period."},
 		{16, "QuietWhenIdle", "A poll that finds nothing new writes nothing."},
-		{17, "", "No host is offered a halted release after the halt. Not yet: there is no fleet."},
-		{18, "", "Every host has one stable bucket. Not yet: there is no fleet."},
-		{19, "", "Widening a rollout never moves a host out. Not yet: there is no fleet."},
-		{20, "", "A lost report never advances a rollout. Not yet: there is no fleet."},
+		{17, "", "No host is offered a halted release after the halt. Held by agent/policy.TestRolloutFollowsTheDirective."},
+		{18, "", "Every host has one stable bucket. Held by release.TestWideningARolloutTakesNoHostOut."},
+		{19, "", "Widening a rollout never moves a host out. Held by the same test."},
+		{20, "", "A lost report never advances a rollout. Hosts report nothing; people advance rollouts."},
 	}
 }
 
