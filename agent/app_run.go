@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -54,7 +55,11 @@ func (a *Agent) problem(name string, err error) {
 	if a.appProblems == nil {
 		a.appProblems = map[string]Reason{}
 	}
-	a.appProblems[name] = Reason{orError(CodeOf(err)), err.Error()}
+	why := Reason{orError(""), err.Error()}
+	if r := new(Refusal); errors.As(err, &r) {
+		why = r.Reason
+	}
+	a.appProblems[name] = why
 }
 
 // runApp starts one application of a committed deployment, or of one on trial. An image
@@ -72,7 +77,7 @@ func (a *Agent) runApp(ctx context.Context, m machine, w DeployedApp) error {
 		return err
 	}
 	if l, has := live[w.Name]; has && l.Generation != w.Generation && m.record.Slots[m.boot.Slot].Successful {
-		return &Refusal{Reason{CodeDataFormat, fmt.Sprintf("app %s %s does not read the data of generation %s, which was written since: twinkeel app rollback --data=restore", w.Name, w.Version, l.Generation)}, nil}
+		return &Refusal{Reason{CodeDataFormat, fmt.Sprintf("app %s %s does not read the data of generation %s, which was written since; to go on with its own: twinkeel app data restore %s %s", w.Name, w.Version, l.Generation, w.Name, w.Generation)}, nil}
 	}
 	if !a.sealed(w) {
 		d, err := a.running(m)

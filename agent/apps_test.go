@@ -84,6 +84,19 @@ func appMachine(t testing.TB, seed uint64, installed ...int) *sim.Machine {
 // machineIn is appMachine in another world, for its application called name.
 func machineIn(t testing.TB, w *appWorld, name string, seed uint64, installed ...int) *sim.Machine {
 	t.Helper()
+	m := bareMachine(t, w, seed)
+	m.Options.Apps.Wanted = []agent.AppWish{{Name: name, Publisher: sim.AppPublisher}}
+	m.Options.Rollout = "all"
+	for _, stage := range installed {
+		m.Net.Serve(w.files[stage])
+		m.Process(sim.Once)
+	}
+	return m
+}
+
+// bareMachine was set up with the first release of a world, and wants no applications yet.
+func bareMachine(t testing.TB, w *appWorld, seed uint64) *sim.Machine {
+	t.Helper()
 	m, err := sim.NewMachine(seed, noon, w.size, w.root, w.os[0], sim.Simulated)
 	if err != nil {
 		t.Fatal(err)
@@ -91,8 +104,6 @@ func machineIn(t testing.TB, w *appWorld, name string, seed uint64, installed ..
 	m.Releases = append(m.Releases, w.os[1:]...)
 	m.Options.Verdicts = &w.verdicts
 	m.NewApplications(w.apps...)
-	m.Options.Apps.Wanted = []agent.AppWish{{Name: name, Publisher: sim.AppPublisher}}
-	m.Options.Rollout = "all"
 	factory, err := w.os[0].Manifest.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -102,10 +113,6 @@ func machineIn(t testing.TB, w *appWorld, name string, seed uint64, installed ..
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, stage := range installed {
-		m.Net.Serve(w.files[stage])
-		m.Process(sim.Once)
 	}
 	return m
 }

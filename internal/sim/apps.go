@@ -33,7 +33,8 @@ type AppSpec struct {
 	Image         []byte
 	From          *App // to make a delta from; nil: none
 	Behaviour     Behaviour
-	Format        int // of its data; it reads up to it
+	Format        int // of its data
+	Reads         int // newest format that it reads; 0: its own
 	Change        func(*release.AppManifest)
 }
 
@@ -64,7 +65,7 @@ func (p *Publisher) App(s AppSpec) (*App, error) {
 		Data:      []release.AppVolume{{Name: "db", Path: "/data", Class: "versioned", Quota: 1 << 20}},
 		Health: release.AppHealth{TCP: 80, Start: 20 * second, Interval: 5 * second, Timeout: second, Failures: 2,
 			Probation: 30 * second},
-		Update: release.AppUpdate{Strategy: "stop-start", Restart: "always", DataFormat: s.Format, DataReads: s.Format}}
+		Update: release.AppUpdate{Strategy: "stop-start", Restart: "always", DataFormat: s.Format, DataReads: max(s.Format, s.Reads)}}
 	if s.From != nil {
 		blob, err := p.delta(s.From.Manifest.Image, s.From.part[:s.From.Manifest.Image.Size], s.Image, salt)
 		if err != nil {

@@ -112,6 +112,7 @@ type Spec struct {
 	Behaviour Behaviour
 	Epoch     uint64
 	Attempt   uint64 // 0: 1
+	Apps      []*App // that it brings, sorted by name
 }
 
 // Release makes containers and manifest and signs the release.
@@ -126,6 +127,9 @@ func (p *Publisher) Release(s Spec) (*Release, error) {
 	}
 	m := &release.Manifest{Format: release.ManifestFormat, Version: version, Compatible: Compatible,
 		Epoch: s.Epoch, Attempt: max(1, s.Attempt), MinUpdater: updater}
+	for _, a := range s.Apps {
+		m.Apps = append(m.Apps, release.App{Publisher: AppPublisher, Name: a.Manifest.Name, Version: a.Manifest.Version.String(), Digest: a.Digest})
+	}
 	r := &Release{Manifest: m, Behaviour: s.Behaviour, parts: map[string][]byte{}}
 	for _, name := range slices.Sorted(maps.Keys(s.Images)) {
 		if err := p.image(r, name, s); err != nil {
