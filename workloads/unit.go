@@ -48,6 +48,9 @@ type State struct {
 	Restarts   int             `json:"restarts,omitempty"` // since Start, after it ended by itself
 	Exit       string          `json:"exit,omitempty"`     // how it ended last, for people
 	Looping    bool            `json:"looping,omitempty"`  // it ends again and again: no longer restarted for now
+	// Quota says how the quotas of its volumes hold: "enforced" by the file system, or
+	// "watched", so that one that takes more is stopped soon after; empty: it has none.
+	Quota string `json:"quota,omitempty"`
 }
 
 // Runner starts and stops units.

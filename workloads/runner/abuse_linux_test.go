@@ -212,3 +212,47 @@ func TestAStubbornApplicationIsKilledAfterItsGrace(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// crowd gives an application's data a small disk of its own, without quotas.
+func (h *host) crowd(options string) {
+	h.t.Helper()
+	dir := filepath.Join(h.dir, "state", "data")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := unix.Mount("none", dir, "tmpfs", 0, options); err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+}
+
+func TestAnApplicationThatFillsItsDiskIsStoppedAndHurtsNoOther(t *testing.T) {
+	for what, c := range map[string]struct {
+		disk  string
+		quota int64
+		want  string
+	}{
+		"more than its quota":        {"size=64m", 1 << 20, "its quota is"},
+		"a disk less than its quota": {"size=20m", 30 << 20, "stay free"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			h := newHost(t, "")
+			h.crowd(c.disk)
+			other := h.actor("sleep")
+			other.Manifest.Name, other.Manifest.Data = "other", nil
+			h.start(other)
+			u := h.actor("fill", "/data")
+			u.Manifest.Data[0].Quota = c.quota
+			h.start(u)
+			if st := h.status(); st.Quota != "watched" {
+				t.Errorf("got %+v, want that its quota is watched", st)
+			}
+			// For good: started again, it would write on.
+			h.eventually("its end", func() bool { st := h.status(); return !st.Running && st.Looping })
+			contains(t, h.status().Exit, c.want)
+			if st, err := h.Status(t.Context(), "other"); err != nil || !st.Running || st.Restarts != 0 {
+				t.Errorf("the other: got %+v, %v, want it untouched", st, err)
+			}
+		})
+	}
+}

@@ -48,6 +48,7 @@ type supervisor struct {
 	sockets []*os.File
 	output  *os.File // the application's end of the pipe
 	cage    cage
+	room    *room
 	log     *slog.Logger
 	status  status
 	stops   chan chan error
@@ -118,7 +119,7 @@ func (s *supervisor) prepare(ctx context.Context) (lock *os.File, err error) {
 		return nil, err
 	}
 	steps := []func(context.Context) error{
-		s.settle, s.endLeftovers, s.openOutput, s.mount, s.connect, s.cage.prepare,
+		s.settle, s.endLeftovers, s.openOutput, s.mount, s.limit, s.connect, s.cage.prepare,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {

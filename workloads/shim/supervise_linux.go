@@ -61,7 +61,12 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 	}
 	s.status.set(func(st *Status) {
 		st.State.Version, st.State.App, st.State.Generation = m.Version, app, s.order.Unit.Generation
+		st.State.Quota = s.room.says()
 	})
+	watching, done := context.WithCancel(ctx)
+	defer done()
+	tooMuch := make(chan string)
+	go s.room.watch(watching, tooMuch)
 	for n, short := 0, 0; ; n++ {
 		p, err := s.cage.start(ctx)
 		since := time.Now()
@@ -77,7 +82,7 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 			}
 		}
 		exit := fmt.Sprint(err)
-		failed := err != nil
+		failed, halted := err != nil, false
 		if err == nil {
 			ended := make(chan outcome, 1)
 			go func() { ended <- p.wait() }()
@@ -88,6 +93,11 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 				err := s.end(p, ended)
 				answer <- err
 				return err
+			case exit = <-tooMuch: // and stays so until somebody has made room
+				halted = true
+				if err := s.end(p, ended); err != nil {
+					s.log.Error("application does not end", "err", err)
+				}
 			}
 			s.status.set(func(st *Status) { st.State.Running, st.PID = false, 0 })
 		}
@@ -99,9 +109,9 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 		}
 		short++
 		s.log.Warn("application ended", "exit", exit)
-		s.status.set(func(st *Status) { st.State.Exit, st.State.Looping = exit, short >= loops })
+		s.status.set(func(st *Status) { st.State.Exit, st.State.Looping = exit, halted || short >= loops })
 		var again <-chan time.Time
-		if r := m.Update.Restart; r == "always" || r == "on-failure" && failed {
+		if r := m.Update.Restart; !halted && (r == "always" || r == "on-failure" && failed) {
 			again = time.After(pause(short-1, rand.Float64()))
 		}
 		select {
