@@ -87,6 +87,7 @@ var house = []room{
 	{"internal/crashrig", 11, support, "crash states of real file systems"},
 	{"internal/probes", 0, support, "what an application must not get; tests only"},
 	{"internal/probes/inside", 10, support, "tries it, from inside"},
+	{"internal/probes/quotas", 9, support, "the init of a machine in which a file system limits directories"},
 	{"internal/probes/actor", 10, support, "an application that serves, or misbehaves"},
 	{"internal/proof", 12, support, "writes docs/PROOF.md"},
 	{"internal/vm", 10, support, "real boots in a virtual machine"},
