@@ -42,6 +42,8 @@ type Options struct {
 	BuildTime   time.Time   // the clock is never believed to be before this
 	// Verdicts over metadata may be shared by agents; nil: this one has its own.
 	Verdicts *signing.Verdicts
+	// Records of the state directory likewise.
+	Records *Records
 
 	Slots  Slots
 	Loader bootloader.BootLoader
@@ -131,6 +133,9 @@ func New(o Options) (*Agent, error) {
 	if o.Tries < 1 || o.Tries > bootloader.MaxTries {
 		return nil, fmt.Errorf("tries: got %d, want 1 to %d", o.Tries, bootloader.MaxTries)
 	}
+	if o.Records == nil {
+		o.Records = &Records{}
+	}
 	if o.Location == nil {
 		o.Location = time.UTC
 	}
@@ -141,7 +146,7 @@ func New(o Options) (*Agent, error) {
 	return &Agent{
 		o: o, log: o.Log,
 		net: o.Net,
-		st:  &store{dir: o.State, err: o.StateErr, reads: o.StateFormat, writes: 1},
+		st:  &store{dir: o.State, err: o.StateErr, reads: o.StateFormat, writes: 1, known: o.Records},
 	}, nil
 }
 

@@ -135,7 +135,7 @@ func (a *Agent) appState() (*store, error) {
 		if err != nil {
 			return nil, &Refusal{Reason{CodeState, err.Error()}, err}
 		}
-		a.appStore = &store{dir: dir, reads: a.st.reads}
+		a.appStore = &store{dir: dir, reads: a.st.reads, known: a.st.known}
 	}
 	a.appStore.writes = a.st.writes
 	return a.appStore, nil

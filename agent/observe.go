@@ -54,8 +54,7 @@ func (a *Agent) observe(m machine, t *Transaction) Observation {
 // journal returns the transaction that counts now. Where the journal is lost, or says
 // idle although the boot record tells of a trial, it is rebuilt from the boot record.
 func (a *Agent) journal(m machine) (Transaction, error) {
-	t := Transaction{Phase: Idle}
-	err := a.st.load(fileJournal, &t)
+	t, err := a.st.journal()
 	switch {
 	case err == nil, absent(err):
 	case errors.Is(err, errDamaged):

@@ -191,7 +191,7 @@ func (a *Agent) fetchManifest(ctx context.Context, c *signing.Client, src signin
 	if err != nil {
 		return trustRefusal("read manifest "+name, err)
 	}
-	mf, err := release.DecodeManifest(b)
+	mf, err := a.st.known.manifest(b)
 	if err == nil && (mf.Version.String() != v.String() || mf.Compatible != a.o.Compatible) {
 		err = fmt.Errorf("manifest %s: describes %s for %s", name, mf.Version, mf.Compatible)
 	}

@@ -49,6 +49,17 @@ func (s *store) loadOr(name string, v any) error {
 	return nil
 }
 
+// journal returns the transaction of the journal. One that says no phase is idle, and so
+// is none.
+func (s *store) journal() (Transaction, error) {
+	var t Transaction
+	err := s.load(fileJournal, &t)
+	if t.Phase == "" {
+		t.Phase = Idle
+	}
+	return t, err
+}
+
 func (s *store) pointer(slot partitions.Slot) (Pointer, error) {
 	var p Pointer
 	err := s.loadOr(pointerFile(slot), &p)
@@ -225,5 +236,5 @@ func (s *store) manifest(n uint64) (*release.Manifest, error) {
 	if got := release.DigestOf(raw); got != d.Manifest {
 		return nil, fmt.Errorf("read state %s: %w: sha256: got %s, want %s", manifestFile(n), errDamaged, got.Short(), d.Manifest.Short())
 	}
-	return release.DecodeManifest(raw)
+	return s.known.manifest(raw)
 }

@@ -210,8 +210,8 @@ func (a *Agent) next(t Transaction) time.Duration {
 
 // underWay is the phase of the transaction, as far as the journal can be read.
 func (a *Agent) underWay() Phase {
-	t := Transaction{Phase: Idle}
-	if a.st.load(fileJournal, &t) != nil {
+	t, err := a.st.journal()
+	if err != nil {
 		return Idle
 	}
 	return t.Phase

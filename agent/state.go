@@ -39,6 +39,7 @@ type store struct {
 	err    error       // why dir is nil
 	reads  int         // newest format that can be read
 	writes int         // format that is written
+	known  *Records
 }
 
 // envelope is a record on disk: the sum covers the format and the exact bytes of Body,
@@ -60,9 +61,27 @@ func (s *store) load(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(body, v); err != nil {
+	if err := s.parse(body, v); err != nil {
 		return fmt.Errorf("read state %s: %w: %w", name, errDamaged, err)
 	}
+	return nil
+}
+
+// parse is json.Unmarshal. What is in v before, it only keeps up with where v is zero.
+func (s *store) parse(body json.RawMessage, v any) error {
+	to := reflect.ValueOf(v).Elem()
+	if !to.IsZero() {
+		return json.Unmarshal(body, v)
+	}
+	is, err := s.known.of(to.Type(), body, func() (any, error) {
+		p := reflect.New(to.Type())
+		return p.Elem(), json.Unmarshal(body, p.Interface())
+	})
+	if err != nil {
+		return err
+	}
+	to.Set(is.(reflect.Value))
+	own(to)
 	return nil
 }
 
@@ -74,17 +93,27 @@ func (s *store) body(name string) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	var e envelope
-	if err := json.Unmarshal(b, &e); err != nil {
+	opened, err := s.known.of(reflect.TypeFor[envelope](), b, func() (any, error) { return open(b) })
+	if err != nil {
 		return nil, fmt.Errorf("read state %s: %w: %w", name, errDamaged, err)
 	}
-	if got := e.sum(); got != e.SHA256 {
-		return nil, fmt.Errorf("read state %s: %w: sha256: got %s, want %s", name, errDamaged, got.Short(), e.SHA256.Short())
-	}
+	e := opened.(*envelope)
 	if e.Format < 1 || e.Format > s.reads {
 		return nil, fmt.Errorf("read state %s: format: got %d, want 1 to %d", name, e.Format, s.reads)
 	}
 	return e.Body, nil
+}
+
+// open checks that a record is whole.
+func open(b []byte) (*envelope, error) {
+	var e envelope
+	if err := json.Unmarshal(b, &e); err != nil {
+		return nil, err
+	}
+	if got := e.sum(); got != e.SHA256 {
+		return nil, fmt.Errorf("sha256: got %s, want %s", got.Short(), e.SHA256.Short())
+	}
+	return &e, nil
 }
 
 // save durably replaces a record. Fields of the old record that this agent does not

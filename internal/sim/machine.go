@@ -47,6 +47,7 @@ type Machine struct {
 
 	slots  *Slots
 	loader *watched
+	holds  [2]held
 	boot   bootloader.Boot
 	up     bool
 	since  time.Duration // age of the world when this boot began
@@ -124,12 +125,26 @@ func (m *Machine) Running() *Release {
 
 // Holds returns the release that a slot holds, or nil.
 func (m *Machine) Holds(slot partitions.Slot) *Release {
-	for _, r := range m.Releases {
-		if r.in(m.slots.disks[slot], false) {
-			return r
+	stamp := uint64(len(m.Releases))
+	for _, d := range m.slots.disks[slot] {
+		stamp += d.views << 8 // none of them ever falls
+	}
+	if h := &m.holds[slot]; h.stamp != stamp {
+		*h = held{stamp: stamp}
+		for _, r := range m.Releases {
+			if r.in(m.slots.disks[slot], false) {
+				h.release = r
+				break
+			}
 		}
 	}
-	return nil
+	return m.holds[slot].release
+}
+
+// held is the release that a slot held at a stamp.
+type held struct {
+	stamp   uint64 // 0: never looked at
+	release *Release
 }
 
 // Disk returns a partition, to spoil it.

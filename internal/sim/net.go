@@ -55,6 +55,8 @@ type Net struct {
 	Fault func(n int, path string) NetFault
 	// Reached, if set, answers network probes.
 	Reached func(agent.Probe) error
+	// Plans may be shared with other worlds; nil: what was decoded is decoded again.
+	Plans *Plans
 
 	w        *World
 	files    map[string][]byte
@@ -166,7 +168,7 @@ func (n *Net) Decode(ctx context.Context, payload []byte, s deltas.Segment, base
 	}
 	fault := n.fault("decode")
 	var plan bytes.Buffer
-	if err := n.decoder.Decode(payload, s, base, &plan); err != nil {
+	if err := n.Plans.decode(&n.decoder, payload, s, base, &plan); err != nil {
 		return nil, err
 	}
 	switch fault {

@@ -10,6 +10,6 @@
 // every single fault (Everywhere), and once for every subset of what was not flushed.
 //
 // Repositories are made once and shared by all histories, and so are the verdicts over
-// signatures. Nothing here has any logic of a transaction. It is imported by tests, and
+// signatures and the plans that payloads were decoded to. Nothing here has any logic of a transaction. It is imported by tests, and
 // by the command that writes docs/PROOF.md.
 package histories

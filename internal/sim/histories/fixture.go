@@ -46,6 +46,7 @@ const repositories = 12
 // Shelf makes the repositories that histories share, each when it is first asked for.
 type Shelf struct {
 	verdicts signing.Verdicts
+	plans    sim.Plans
 	once     [repositories]sync.Once
 	made     [repositories]*Repository
 	errs     [repositories]error

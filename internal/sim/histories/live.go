@@ -12,7 +12,6 @@ import (
 	"github.com/twinkeel/twinkeel/internal/sim"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/release"
-	"github.com/twinkeel/twinkeel/signing"
 )
 
 // Counts sums up what was lived through.
@@ -68,7 +67,7 @@ func (s *Shelf) live(h *History, rng *rand.Rand, trace bool) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := begin(h, repo, &s.verdicts, !trace)
+	l, err := s.begin(h, repo, !trace)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +95,7 @@ func (s *Shelf) live(h *History, rng *rand.Rand, trace bool) (*Outcome, error) {
 }
 
 // begin makes the machine; it is delivered with release 1.
-func begin(h *History, repo *Repository, verdicts *signing.Verdicts, quiet bool) (*life, error) {
+func (s *Shelf) begin(h *History, repo *Repository, quiet bool) (*life, error) {
 	w := sim.NewWorld(h.Seed, noon())
 	w.Quiet, w.Profile, w.Sector = quiet, h.Profile, h.Sector
 	open := sim.OpenLoader(sim.Simulated)
@@ -108,7 +107,7 @@ func begin(h *History, repo *Repository, verdicts *signing.Verdicts, quiet bool)
 		return nil, err
 	}
 	m.Releases, m.MetadataVersions = repo.Releases, repo.versions
-	m.Options.Verdicts = verdicts
+	m.Options.Verdicts, m.Options.Records, m.Net.Plans = &s.verdicts, &agent.Records{}, &s.plans
 	l := &life{h: h, repo: repo, m: m, offered: map[*sim.Release]bool{repo.Factory: true}, seen: map[*sim.Release]bool{}}
 	m.Net.Serve(repo.Stages[0].Files)
 	m.Interrupt = func(*sim.Release, bool) bool {
@@ -362,7 +361,7 @@ func (s *Shelf) Flap(repository, n, boots int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := begin(&History{Seed: 1, Sector: 512}, repo, &s.verdicts, true)
+	l, err := s.begin(&History{Seed: 1, Sector: 512}, repo, true)
 	if err != nil {
 		return nil, err
 	}
