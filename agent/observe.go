@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/twinkeel/twinkeel/partitions"
@@ -193,11 +194,13 @@ func (a *Agent) deploymentNumbers() ([]uint64, error) {
 	}
 	var numbers []uint64
 	for _, n := range names {
-		var k uint64
-		if strings.HasPrefix(n, "deployment-") {
-			if _, err := fmt.Sscanf(n, "deployment-%d.json", &k); err == nil && deploymentFile(k) == n {
-				numbers = append(numbers, k)
-			}
+		digits, is := strings.CutPrefix(n, "deployment-")
+		if !is {
+			continue
+		}
+		digits, _ = strings.CutSuffix(digits, ".json")
+		if k, err := strconv.ParseUint(digits, 10, 64); err == nil && deploymentFile(k) == n {
+			numbers = append(numbers, k)
 		}
 	}
 	slices.Sort(numbers)

@@ -42,7 +42,7 @@ func main() {
 	flag.BoolVar(&s.all, "all-file-systems", false, "xfs and btrfs as well as ext4")
 	flag.StringVar(&s.out, "o", "docs/PROOF.md", "file to write")
 	flag.Parse()
-	debug.SetGCPercent(400) // histories are short and leave nothing behind
+	debug.SetGCPercent(800) // histories are short and leave nothing behind
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var page strings.Builder

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,7 @@ func TestRandomHistories(t *testing.T) {
 	if *hunt > 0 || *seedFlag > 0 {
 		t.Skip("something else was asked for")
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // histories are short and leave nothing behind
 	var s Shelf
 	var mu sync.Mutex
 	var sum Counts
