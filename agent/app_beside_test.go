@@ -185,3 +185,42 @@ func TestASwitchSurvivesEverySingleFault(t *testing.T) {
 		})
 	}
 }
+
+func TestAVersionThatFailsItsTrialIsDeniedWithItsOwnWords(t *testing.T) {
+	s := besideStories[1]
+	m := machineIn(t, besideWorld(), s.app, 1, s.installed...)
+	m.Net.Serve(besideWorld().files[s.stage])
+	s.settle(t, m)
+	m.Process(func(a *agent.Agent) {
+		r, err := a.Do(context.Background(), agent.Request{Verb: agent.VerbStatus}, nil)
+		if err != nil || len(r.Status.Denied) != 1 || r.Status.Denied[0].App != s.app || r.Status.Denied[0].Version.String() != "3" {
+			t.Errorf("denied: got %+v, %v, want version 3 of %s", r.Status.Denied, err, s.app)
+		}
+		if r, err = a.Do(context.Background(), agent.Request{Verb: agent.VerbHistory}, nil); err != nil {
+			t.Fatal(err)
+		}
+		last := r.History[len(r.History)-1]
+		if last.Result != "rolled-back" || last.Code != agent.CodeUnhealthy || !slices.Contains(last.Evidence, "these are the words of version 3") {
+			t.Errorf("history: got %+v, want the verdict with its evidence", last)
+		}
+		if r, err = a.Do(context.Background(), agent.Request{Verb: agent.VerbApps, App: &agent.AppRequest{Do: agent.AppList}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Apps.Apps[0]; got.Switch != "parallel" || got.SwitchText != "" {
+			t.Errorf("status: got switch %q, %q, want parallel", got.Switch, got.SwitchText)
+		}
+	})
+	m.Net.Serve(besideWorld().files[apiKeeper])
+	m.Process(func(a *agent.Agent) {
+		// What versioned data asks for instead is said before it happens.
+		_, _ = a.Do(context.Background(), agent.Request{Verb: agent.VerbApp, App: &agent.AppRequest{Do: agent.AppHold, Name: s.app}}, nil)
+		sim.Once(a)
+		r, err := a.Do(context.Background(), agent.Request{Verb: agent.VerbApps, App: &agent.AppRequest{Do: agent.AppWhy, Name: s.app}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Apps.Apps[0]; got.Switch != "stop-start" || !strings.Contains(got.SwitchText, "volume db") {
+			t.Errorf("status: got switch %q, %q, want stop-start because of volume db", got.Switch, got.SwitchText)
+		}
+	})
+}

@@ -107,7 +107,7 @@ func (a *Agent) judgeApps(ctx context.Context, t *AppTransaction) error {
 			switch p.observe(a.o.Clock.Now(), start, err) {
 			case VerdictUnhealthy:
 				a.condemn(CodeUnhealthy, fmt.Sprintf("app %s %s: %v", p.app.Name, p.app.Version, err))
-				a.appEvidence = a.evidenceOf(ctx, p.app.Name)
+				a.appEvidence = a.evidenceOf(ctx, t, p.app.Name)
 				return nil
 			case VerdictHealthy:
 				healthy++
@@ -139,14 +139,17 @@ func appHealthText(patients []*patient) string {
 // maxEvidence bounds the lines that are kept of an app that failed.
 const maxEvidence = 20
 
-// evidenceOf is the end of an app's output, where the runner shows it.
-func (a *Agent) evidenceOf(ctx context.Context, name string) []string {
-	console := a.console()
-	if console == nil {
-		return nil
-	}
+// evidenceOf is the end of an app's output, where the runner shows it: of what is tried,
+// or of what runs.
+func (a *Agent) evidenceOf(ctx context.Context, t *AppTransaction, name string) []string {
 	var out limited
-	if err := console.Logs(ctx, name, maxEvidence, false, &out); err != nil {
+	var err error
+	if t.Phase == AppSwitching {
+		err = a.switcher().TriedLogs(ctx, name, maxEvidence, &out)
+	} else if console := a.console(); console != nil {
+		err = console.Logs(ctx, name, maxEvidence, false, &out)
+	}
+	if err != nil || len(out) == 0 {
 		return nil
 	}
 	lines := strings.Split(strings.TrimRight(string(out), "\n"), "\n")

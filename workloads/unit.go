@@ -79,6 +79,8 @@ type Switcher interface {
 	HealthyTry(ctx context.Context, name string) error
 	// Tried is how what is tried is; the zero State if nothing is.
 	Tried(ctx context.Context, name string) (State, error)
+	// TriedLogs copies the newest lines of the trial's own output to w.
+	TriedLogs(ctx context.Context, name string, lines int, w io.Writer) error
 	// Switch leads all clients to what was tried, in one step, and ends what ran before.
 	Switch(ctx context.Context, name string) error
 	// Drop ends what was tried. Nothing tried is no error.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"time"
@@ -145,6 +146,15 @@ func (p *Applications) Tried(_ context.Context, name string) (workloads.State, e
 		return workloads.State{}, err
 	}
 	return p.trials[name].state(), nil
+}
+
+// TriedLogs implements workloads.Switcher.
+func (p *Applications) TriedLogs(_ context.Context, name string, _ int, w io.Writer) error {
+	if err := p.w.call(op{verb: "log of trial", name: name}); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "these are the words of version %s\n", p.Trial(name))
+	return err
 }
 
 // HealthyTry implements workloads.Switcher.

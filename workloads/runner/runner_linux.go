@@ -69,6 +69,7 @@ func View(o Options) interface {
 func (r *Runner) dir(id string) string          { return filepath.Join(r.Run, id) }
 func (r *Runner) client(id string) shim.Client  { return shim.Client{Dir: r.dir(id)} }
 func (r *Runner) log(name string) string        { return filepath.Join(r.LogDir, name, "output") }
+func (r *Runner) trialLog(id string) string     { return filepath.Join(r.dir(id), "log") }
 func (r *Runner) runtimeState() string          { return filepath.Join(r.Run, "runtime") }
 func (r *Runner) alive(id string) (bool, error) { return r.client(id).Alive() }
 func (r *Runner) edit(b *book, name string, change func(*roles)) error {

@@ -51,6 +51,10 @@ func (r *Runner) launch(ctx context.Context, b *book, u workloads.Unit, sockets 
 	if err := os.MkdirAll(r.dir(o.ID), 0o711); err != nil {
 		return fmt.Errorf("start app %s: %w", u.Name(), err)
 	}
+	var role roles
+	if take(&role, o.ID); role.Try != "" {
+		o.TrialLog = r.trialLog(o.ID)
+	}
 	err = shim.WriteOrder(r.dir(o.ID), *o)
 	if err == nil {
 		err = r.edit(b, u.Name(), func(e *roles) { take(e, o.ID) })

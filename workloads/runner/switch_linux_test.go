@@ -123,6 +123,10 @@ func (h *host) update(strategy string) (unhealthy, healthy *client) {
 	if err := h.try(bad); err == nil {
 		h.t.Error("the bad version passed for healthy")
 	}
+	var said strings.Builder
+	if err := h.TriedLogs(h.t.Context(), "web", 10, &said); err != nil || !strings.Contains(said.String(), "serving 2") || strings.Contains(said.String(), "serving 1") {
+		h.t.Errorf("output of the trial: got %q, %v, want what version 2 said and nothing else", said.String(), err)
+	}
 	if err := h.Drop(h.t.Context(), "web"); err != nil {
 		h.t.Fatal(err)
 	}

@@ -73,6 +73,18 @@ func (r *Runner) Tried(ctx context.Context, name string) (workloads.State, error
 	return r.state(ctx, name, entry.Try)
 }
 
+// TriedLogs implements workloads.Switcher.
+func (r *Runner) TriedLogs(ctx context.Context, name string, count int, w io.Writer) error {
+	entry, err := r.role(name)
+	if err == nil && entry.Try != "" {
+		err = r.logs(ctx, r.trialLog(entry.Try), count, false, w)
+	}
+	if err != nil {
+		return fmt.Errorf("log of the trial of app %s: %w", name, err)
+	}
+	return nil
+}
+
 // state is how the unit of a shim is, or was ordered to be if the shim is gone.
 func (r *Runner) state(ctx context.Context, name, id string) (workloads.State, error) {
 	st, err := r.client(id).Status(ctx)

@@ -26,6 +26,9 @@ type Order struct {
 	Link    *network.Link          `json:"link,omitempty"`
 	Devices map[string]spec.Device `json:"devices,omitempty"`
 	Log     string                 `json:"log"` // file of its output; a second one is Log + ".1"
+	// TrialLog, if set, gets the output as well: of this version alone, where Log is shared
+	// with the version that runs beside it.
+	TrialLog string `json:"trialLog,omitempty"`
 }
 
 // Names of files in a shim's directory.

@@ -21,6 +21,9 @@ const (
 	rest  = 10 * time.Millisecond
 )
 
+// trialLog is how many bytes a trial's own log keeps. It lies in memory.
+const trialLog = 64 << 10
+
 // openOutput makes the pipe for the application's output and starts to empty it. The
 // pipe has a name: what an application wrote when its shim was killed is still in it.
 func (s *supervisor) openOutput(context.Context) error {
@@ -50,8 +53,16 @@ func (s *supervisor) openOutput(context.Context) error {
 	if err != nil {
 		return err
 	}
+	to := io.Writer(r)
+	if s.order.TrialLog != "" {
+		own, err := openRing(s.order.TrialLog, trialLog)
+		if err != nil {
+			return err
+		}
+		to = io.MultiWriter(r, own) // neither ever fails
+	}
 	go func() {
-		if _, err := io.Copy(&lines{to: r, now: time.Now}, &rested{from: in}); err != nil {
+		if _, err := io.Copy(&lines{to: to, now: time.Now}, &rested{from: in}); err != nil {
 			s.log.Error("output is lost from here on", "err", err)
 		}
 	}()
