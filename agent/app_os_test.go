@@ -117,13 +117,7 @@ func (s osStory) begin(t *testing.T, seed uint64) *sim.Machine {
 	}
 	m.Net.Serve(w.files[s.stage])
 	if s.dies {
-		for i, r := range m.Releases {
-			if r == m.Running() {
-				dead := *r
-				dead.Behaviour = sim.Unloadable
-				m.Releases[i] = &dead
-			}
-		}
+		m.Running().Behaviour = sim.Unloadable
 	}
 	return m
 }

@@ -101,7 +101,10 @@ func bareMachine(t testing.TB, w *appWorld, seed uint64) *sim.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Releases = append(m.Releases, w.os[1:]...)
+	for _, r := range w.os[1:] {
+		own := *r // a story may change what it does
+		m.Releases = append(m.Releases, &own)
+	}
 	m.Options.Verdicts = &w.verdicts
 	m.NewApplications(w.apps...)
 	factory, err := w.os[0].Manifest.Encode()
