@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -58,6 +60,35 @@ func newKit(ctx context.Context, cache, work string) (*kit, error) {
 	return k, err
 }
 
+// buildNewer builds the agent as a later version of it may be: with a state format that
+// the agents before do not read.
+func (k *kit) buildNewer() error {
+	source, err := filepath.Abs("agent/state.go")
+	if err != nil {
+		return err
+	}
+	b, err := os.ReadFile(source)
+	if err != nil {
+		return err
+	}
+	newer := bytes.Replace(b, []byte("const StateFormat = 1\n"), []byte("const StateFormat = 2\n"), 1)
+	if bytes.Equal(b, newer) {
+		return fmt.Errorf("%s: the state format is not the one that is known here", source)
+	}
+	file, overlay := filepath.Join(k.work, "state.go"), filepath.Join(k.work, "overlay.json")
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {source: file}})
+	if err := errors.Join(err, os.WriteFile(file, newer, 0o644), os.WriteFile(overlay, list, 0o644)); err != nil {
+		return err
+	}
+	build := exec.CommandContext(k.ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-overlay", overlay,
+		"-o", filepath.Join(k.bin, "twinkeeld-newer"), "./cmd/twinkeeld")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w: %s", err, out)
+	}
+	return nil
+}
+
 // system is one release of the small operating system.
 type system struct {
 	version   string
@@ -71,7 +102,7 @@ func (s system) deadline() string {
 	if s.behaviour == "unhealthy" {
 		return "30s"
 	}
-	return "2m"
+	return "3m"
 }
 
 // configuration of the agent in every release.
@@ -117,12 +148,7 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 		"etc/group":  []byte("root:x:0:\nnogroup:x:65534:\n"),
 	}
 	if s.version == "2.0" {
-		// What no delta makes small.
-		ballast := make([]byte, 2*mib)
-		if _, err := rand.NewChaCha8([32]byte{}).Read(ballast); err != nil {
-			return "", err
-		}
-		files["etc/ballast"] = ballast
+		files["etc/ballast"] = noise(2 * mib) // what no delta makes small
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(tree, name), content, 0o644); err != nil {
@@ -130,8 +156,15 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 		}
 	}
 	programs := map[string]string{"guest": "sbin/init", "twinkeel": "usr/bin/twinkeel", "twinkeeld": "usr/bin/twinkeeld"}
-	if s.behaviour == "noagent" {
+	switch s.behaviour {
+	case "noagent":
 		delete(programs, "twinkeeld")
+	case "newformat":
+		delete(programs, "twinkeeld")
+		programs["twinkeeld-newer"] = "usr/bin/twinkeeld"
+		if err := k.buildNewer(); err != nil {
+			return "", err
+		}
 	}
 	for name, at := range programs {
 		if err := os.Link(filepath.Join(k.bin, name), filepath.Join(tree, at)); err != nil {
@@ -144,24 +177,42 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 	return image, os.RemoveAll(tree)
 }
 
-// bootImage makes what GRUB starts.
-func (k *kit) bootImage(name string, kernel bool) (string, error) {
-	files := map[string][]byte{"initrd.img": k.initramfs}
-	if kernel {
+// noise returns bytes that nothing else holds.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b) // it never fails
+	return b
+}
+
+// canaryContent is a file that the factory puts on the data partition and nobody changes.
+func canaryContent() []byte { return noise(mib) }
+
+// bootImage makes what the loader starts of a release. No two releases have the same.
+func (k *kit) bootImage(s system, l loader) (string, error) {
+	image := filepath.Join(k.work, l.name+"-boot-"+s.version+".img")
+	if l.name == systemdBoot.name {
+		return image, k.ukiImage(image, s.version)
+	}
+	files := map[string][]byte{"initrd.img": k.initramfs, "version.txt": []byte(s.version + "\n")}
+	if s.behaviour != "nokernel" {
 		files["vmlinuz"] = k.kernel
 	}
-	image := filepath.Join(k.work, name)
 	return image, vm.MakeFAT(image, k.work, bootSize-1, files)
 }
 
-// withTree returns a file that holds an image as a slot does: its verity tree behind it.
-func (k *kit) withTree(name, image string, salt release.Salt) (string, error) {
-	path := filepath.Join(k.work, name)
+// content is the file with what a slot holds of a release: its boot or its root, and the
+// verity tree behind that.
+func (k *kit) content(l loader, version, name string) string {
+	return filepath.Join(k.work, l.name+"-"+version+"-"+name+".slot")
+}
+
+// withTree makes a file that holds an image as a slot does: its verity tree behind it.
+func withTree(path, image string, salt release.Salt) error {
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
-		return "", err
+		return err
 	}
 	_, err := machine.WriteImage(path, image, salt)
-	return path, err
+	return err
 }
 
 // dataImage makes the data partition, with the machine's identity and the manifest that
@@ -178,8 +229,10 @@ func (k *kit) dataImage(manifest []byte) (string, error) {
 	if err := os.WriteFile(filepath.Join(id, "machine-id"), []byte(machineID+"\n"), 0o644); err != nil {
 		return "", err
 	}
-	if err := os.WriteFile(filepath.Join(tree, "manifest.json"), manifest, 0o644); err != nil {
-		return "", err
+	for name, content := range map[string][]byte{"manifest.json": manifest, "canary": canaryContent(), "boots": nil} {
+		if err := os.WriteFile(filepath.Join(tree, name), content, 0o644); err != nil {
+			return "", err
+		}
 	}
 	return image, k.tool("mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, image, fmt.Sprintf("%dM", dataSize))
 }

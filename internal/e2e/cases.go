@@ -4,30 +4,37 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/twinkeel/twinkeel/partitions"
 )
 
 // scenarios returns all cases.
 func scenarios() []scenario {
 	return []scenario{
+		{name: "agent missing", sample: true, releases: []string{"2.4"}, tell: fallsBack("2.4")}, // first, because it takes longest
 		{name: "update by delta, commit, manual rollback", sample: true, releases: []string{"2.0"}, tell: updates},
 		{name: "unhealthy, then a second bad release, then a good one", sample: true, releases: []string{"2.0", "2.1", "2.2"}, tell: badThenGood("2.1")},
 		{name: "no kernel in the slot", sample: true, releases: []string{"2.5"}, tell: fallsBack("2.5")},
+		{name: "init panics", releases: []string{"2.1"}, tell: fallsBack("2.1")},
 		{name: "init hangs", releases: []string{"2.3"}, tell: fallsBack("2.3")},
-		{name: "agent missing", sample: true, releases: []string{"2.4"}, tell: fallsBack("2.4")},
-		{name: "agent's configuration cannot be read", releases: []string{"2.6"}, tell: fallsBack("2.6")},
+		{name: "agent's configuration cannot be read, it ends again and again", releases: []string{"2.6"}, tell: fallsBack("2.6")},
 		{name: "everything stopped, guard included", releases: []string{"2.7"}, tell: fallsBack("2.7")},
-		{name: "server gone in the middle", sample: true, releases: []string{"2.0"}, tell: serverGone},
-		{name: "a byte of the trial's root flipped", sample: true, releases: []string{"2.0"}, tell: flipped},
+		{name: "kernel busy with one thread, nothing else runs", releases: []string{"2.9"}, tell: fallsBack("2.9")},
+		{name: "agent with a newer state format dies in its trial", releases: []string{"2.8", "2.0"}, tell: newFormat},
+		{name: "server gone in the middle", releases: []string{"2.0"}, tell: serverGone},
+		{name: "a byte of the trial's root flipped", releases: []string{"2.0"}, tell: flipped},
 		{name: "a byte of the committed root flipped", releases: []string{"2.0"}, tell: flippedLater},
 		{name: "a byte of the trial's boot image flipped", releases: []string{"2.0"}, tell: flippedBoot},
-		{name: "wrong root hash", sample: true, releases: []string{"2.0"}, tell: wrongHash},
-		{name: "data partition missing in the trial", sample: true, releases: []string{"2.0"}, tell: noDataInTrial},
+		{name: "wrong root hash", releases: []string{"2.0"}, tell: wrongHash},
+		{name: "data partition missing in the trial", releases: []string{"2.0"}, tell: noDataInTrial},
 		{name: "data partition missing, committed", tell: noData},
 		{name: "data partition read-only, in the trial and after it", releases: []string{"2.0"}, tell: readOnlyData},
 		{name: "expired metadata", releases: []string{"2.0"}, tell: expired},
 		{name: "data partition full", releases: []string{"2.0"}, tell: diskFull},
-		{name: "GRUB on UEFI: update, bad release, good one", releases: []string{"2.0", "2.1", "2.2"}, loader: grubUEFI, tell: badThenGood("2.1")},
-		{name: "systemd-boot: update, bad release, good one", sample: true, releases: []string{"2.0", "2.2"}, loader: systemdBoot, tell: badThenGood()},
+		{name: "GRUB on UEFI: update, commit", sample: true, releases: []string{"2.0"}, loader: grubUEFI, tell: commits},
+		{name: "systemd-boot: update, commit", sample: true, releases: []string{"2.0"}, loader: systemdBoot, tell: commits},
+		{name: "GRUB on UEFI: unhealthy, panic, good one", releases: []string{"2.0", "2.1", "2.2"}, loader: grubUEFI, tell: badThenGood("2.1")},
+		{name: "systemd-boot: unhealthy, panic, good one", releases: []string{"2.0", "2.1", "2.2"}, loader: systemdBoot, tell: badThenGood("2.1")},
 	}
 }
 
@@ -61,8 +68,8 @@ func (h *host) updated(version string) error {
 	return h.update(version)
 }
 
-// updates is the good case, and the way back.
-func updates(_ *engine, h *host, _ *rand.Rand) error {
+// commits is the good case.
+func commits(_ *engine, h *host, _ *rand.Rand) error {
 	if err := h.updated("2.0"); err != nil {
 		return err
 	}
@@ -71,6 +78,14 @@ func updates(_ *engine, h *host, _ *rand.Rand) error {
 		return err
 	}
 	h.note("from the reboot to committed and at rest: %.1f s, %.1f s of processor, of which 2 s of soaking", time.Since(began).Seconds(), (h.cpu + h.m.CPU() - cpu).Seconds())
+	return nil
+}
+
+// updates is the good case, and the way back.
+func updates(e *engine, h *host, random *rand.Rand) error {
+	if err := commits(e, h, random); err != nil {
+		return err
+	}
 	if out, err := h.operator(0, "rollback", "--reason", "test"); err != nil || h.m != nil {
 		return fmt.Errorf("rollback: the machine did not go down: %s, %w", out, err)
 	}
@@ -88,8 +103,40 @@ func fallsBack(version string) func(*engine, *host, *rand.Rand) error {
 			return err
 		}
 		h.note("from the reboot into the bad release to the old one at rest: %.1f s", time.Since(began).Seconds())
-		return nil
+		return h.disarmed()
 	}
+}
+
+// disarmed turns a machine off that fell back to slot a, and checks that the loader has
+// nothing left to try.
+func (h *host) disarmed() error {
+	if err := h.shutDown(); err != nil {
+		return err
+	}
+	s, err := h.record()
+	if err != nil {
+		return err
+	}
+	a, b := s.Slots[partitions.A], s.Slots[partitions.B]
+	if !a.Successful || b.Bootable() {
+		return fmt.Errorf("boot record after a fallback: a %+v, b %+v; want a committed, b with nothing left to try", a, b)
+	}
+	return nil
+}
+
+// newFormat tells of a trial whose agent writes the state in a format that the old one
+// does not read, if it may, and dies: the old one goes on, and updates.
+func newFormat(_ *engine, h *host, _ *rand.Rand) error {
+	if err := h.updated("2.8"); err != nil {
+		return err
+	}
+	if err := h.ends("a", "1.0", 8); err != nil {
+		return err
+	}
+	if err := h.update("2.0"); err != nil {
+		return err
+	}
+	return h.ends("b", "2.0", 4)
 }
 
 // badThenGood tells of an unhealthy release, of more that do not get through their trials,

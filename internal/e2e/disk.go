@@ -15,15 +15,17 @@ import (
 
 // loader is a way to boot.
 type loader struct {
-	name string // as the agent's configuration has it
-	path string // where a slot sees the boot record
-	uefi bool
+	name  string // as the agent's configuration has it
+	path  string // where a slot sees the boot record
+	uefi  bool
+	title string
 }
 
 var (
-	grubBIOS    = loader{name: "grub", path: "/boot/twinkeel"}
-	grubUEFI    = loader{name: "grub", path: "/boot/twinkeel", uefi: true}
-	systemdBoot = loader{name: "systemd-boot", path: "/boot", uefi: true}
+	grubBIOS    = loader{name: "grub", path: "/boot/twinkeel", title: "GRUB on BIOS"}
+	grubUEFI    = loader{name: "grub", path: "/boot/twinkeel", uefi: true, title: "GRUB on UEFI"}
+	systemdBoot = loader{name: "systemd-boot", path: "/boot", uefi: true, title: "systemd-boot"}
+	loaders     = []loader{grubBIOS, grubUEFI, systemdBoot}
 )
 
 // compatible is what releases for the loader are compatible with: their boot images are
@@ -32,10 +34,10 @@ func (l loader) compatible() string { return "e2e-" + l.name }
 
 // cmdline is what every kernel is told, beside what the loader tells it. The dead-man comes
 // later than the agents' deadline.
-const cmdline = "console=ttyS0 quiet no_timer_check twinkeel.deadman=150 twinkeel.settle=20"
+const cmdline = "console=ttyS0 quiet no_timer_check twinkeel.deadman=210 twinkeel.settle=20"
 
 // factory writes a disk that has a release in slot a, committed, for GRUB by BIOS and UEFI.
-func (k *kit) factory(name string, m release.Manifest, raw []byte, root, boot string) (string, error) {
+func (k *kit) factory(name string, m release.Manifest, raw []byte) (string, error) {
 	script, err := grub.Snippet(grub.Layout{
 		Dir: "(hd0,gpt3)/twinkeel", Boot: [2]string{"(hd0,gpt4)", "(hd0,gpt5)"},
 		Kernel: "/vmlinuz", Initrd: "/initrd.img", Cmdline: cmdline + " twinkeel.record=PARTLABEL=bootenv",
@@ -51,10 +53,6 @@ func (k *kit) factory(name string, m release.Manifest, raw []byte, root, boot st
 	if err != nil {
 		return "", err
 	}
-	parts, err := k.slotA(m, root, boot)
-	if err != nil {
-		return "", err
-	}
 	data, err := k.dataImage(raw)
 	if err != nil {
 		return "", err
@@ -64,7 +62,7 @@ func (k *kit) factory(name string, m release.Manifest, raw []byte, root, boot st
 		{Label: "bios", Type: "ef02", MiB: 1},
 		{Label: "esp", Type: "ef00", MiB: 8, Files: map[string][]byte{"EFI/BOOT/BOOTX64.EFI": g.EFI}},
 		{Label: "bootenv", Type: "8300", MiB: 1, Files: record},
-	}, append(parts, vm.Partition{Label: "data", Type: "8300", MiB: dataSize, Image: data})...))
+	}, append(k.slotA(grubBIOS, m.Version.String()), vm.Partition{Label: "data", Type: "8300", MiB: dataSize, Image: data})...))
 	if err != nil {
 		return "", err
 	}
@@ -72,18 +70,11 @@ func (k *kit) factory(name string, m release.Manifest, raw []byte, root, boot st
 }
 
 // slotA returns the partitions of both slots, of which a is filled.
-func (k *kit) slotA(m release.Manifest, root, boot string) ([]vm.Partition, error) {
-	files := map[string]string{"root": root, "boot": boot}
-	for _, i := range m.Images {
-		var err error
-		if files[i.Name], err = k.withTree(i.Name+"-a.img", files[i.Name], i.Salt); err != nil {
-			return nil, err
-		}
-	}
+func (k *kit) slotA(l loader, version string) []vm.Partition {
 	return []vm.Partition{
-		{Label: "boot-a", Type: "8300", MiB: bootSize, Image: files["boot"]}, {Label: "boot-b", Type: "8300", MiB: bootSize},
-		{Label: "root-a", Type: "8300", MiB: rootSize, Image: files["root"]}, {Label: "root-b", Type: "8300", MiB: rootSize},
-	}, nil
+		{Label: "boot-a", Type: "8300", MiB: bootSize, Image: k.content(l, version, "boot")}, {Label: "boot-b", Type: "8300", MiB: bootSize},
+		{Label: "root-a", Type: "8300", MiB: rootSize, Image: k.content(l, version, "root")}, {Label: "root-b", Type: "8300", MiB: rootSize},
+	}
 }
 
 // Where the partitions begin, in bytes.

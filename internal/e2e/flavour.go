@@ -16,7 +16,7 @@ import (
 const espSize = 64
 
 // sdFactory writes a disk that has a release in slot a, committed, for systemd-boot.
-func (k *kit) sdFactory(name string, m release.Manifest, raw []byte, root, boot string) (string, error) {
+func (k *kit) sdFactory(name string, m release.Manifest, raw []byte, boot string) (string, error) {
 	esp := filepath.Join(k.work, "esp")
 	if err := os.MkdirAll(esp, 0o755); err != nil {
 		return "", err
@@ -37,10 +37,7 @@ func (k *kit) sdFactory(name string, m release.Manifest, raw []byte, root, boot 
 	if files["EFI/BOOT/BOOTX64.EFI"], err = os.ReadFile(vm.SDBoot); err != nil {
 		return "", err
 	}
-	parts, err := k.slotA(m, root, boot)
-	if err != nil {
-		return "", err
-	}
+	parts := k.slotA(systemdBoot, m.Version.String())
 	data, err := k.dataImage(raw)
 	if err != nil {
 		return "", err
@@ -51,15 +48,14 @@ func (k *kit) sdFactory(name string, m release.Manifest, raw []byte, root, boot 
 }
 
 // ukiImage makes what systemd-boot starts.
-func (k *kit) ukiImage(name string) (string, error) {
-	b, err := vm.UKI(k.work, k.Kernel, k.initramfs, cmdline+" twinkeel.record=PARTLABEL=esp")
+func (k *kit) ukiImage(image, version string) error {
+	b, err := vm.UKI(k.work, k.Kernel, k.initramfs, cmdline+" twinkeel.record=PARTLABEL=esp e2e="+version)
 	if err != nil {
-		return "", err
+		return err
 	}
-	image := filepath.Join(k.work, name)
 	b = append(b, make([]byte, -len(b)&(release.BlockSize-1))...)
 	if len(b) > (bootSize-1)*mib {
-		return "", fmt.Errorf("unified kernel image: got %d bytes, want at most %d MiB", len(b), bootSize-1)
+		return fmt.Errorf("unified kernel image: got %d bytes, want at most %d MiB", len(b), bootSize-1)
 	}
-	return image, os.WriteFile(image, b, 0o644)
+	return os.WriteFile(image, b, 0o644)
 }

@@ -18,11 +18,12 @@ import (
 
 // bootLimit is how long a machine may say nothing of what is waited for. Idle, it boots in
 // five seconds; the longest that it waits by itself is the dead-man's deadline.
-const bootLimit = 5 * time.Minute
+const bootLimit = 10 * time.Minute
 
 // host is one machine under test.
 type host struct {
 	name  string
+	l     loader
 	dir   string
 	c     vm.Config
 	m     *vm.Machine
@@ -31,11 +32,13 @@ type host struct {
 	boots int
 	cpu   time.Duration
 	notes []string
+
+	watched *watched // nil: nobody looks at the boot record
 }
 
 // newHost makes a machine with a copy of the disk that a loader's cases begin with.
 func (e *engine) newHost(name string, l loader) (*host, error) {
-	h := &host{name: name, dir: filepath.Join(e.kit.work, "cases", slug(name)), ctx: e.kit.ctx}
+	h := &host{name: name, l: l, dir: filepath.Join(e.kit.work, "cases", slug(name)), ctx: e.kit.ctx}
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -65,10 +68,16 @@ func (h *host) close(keep bool) error {
 
 // on powers the machine on, if it is not.
 func (h *host) on() (err error) {
-	if h.m == nil {
-		h.boots++
-		h.m, err = vm.Start(h.ctx, h.c)
+	if h.m != nil {
+		return nil
 	}
+	if h.watched != nil {
+		if err := h.counted(); err != nil {
+			return err
+		}
+	}
+	h.boots++
+	h.m, err = vm.Start(h.ctx, h.c)
 	return err
 }
 
@@ -81,8 +90,10 @@ func (h *host) off() {
 }
 
 // see waits for one of the words on the console. If the machine ends before, it is off.
-func (h *host) see(words ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(h.ctx, bootLimit)
+func (h *host) see(words ...string) (string, error) { return h.seeFor(bootLimit, words...) }
+
+func (h *host) seeFor(limit time.Duration, words ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(h.ctx, limit)
 	defer cancel()
 	line, err := h.m.Await(ctx, words...)
 	if errors.Is(err, vm.ErrEnded) {

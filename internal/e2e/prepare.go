@@ -3,14 +3,16 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/twinkeel/twinkeel/internal/vm"
+	"github.com/twinkeel/twinkeel/release"
 )
 
 // systems are all releases, the factory's first.
 var systems = []system{
 	{"1.0", "good"}, {"2.0", "good"}, {"2.1", "panic"}, {"2.2", "unhealthy"}, {"2.3", "hang"},
-	{"2.4", "noagent"}, {"2.5", "nokernel"}, {"2.6", "badconfig"}, {"2.7", "stuck"},
+	{"2.4", "noagent"}, {"2.5", "nokernel"}, {"2.6", "badconfig"}, {"2.7", "stuck"}, {"2.8", "newformat"}, {"2.9", "hog"},
 }
 
 // prepare publishes the releases that are needed, by the loader that they are for, and
@@ -45,11 +47,8 @@ func (e *engine) prepare(needs map[string]map[string]bool) error {
 
 // publish publishes the releases for one loader and makes the factory's disk.
 func (e *engine) publish(l loader, trust []byte, versions map[string]bool) error {
-	boot, noKernel, err := e.bootImages(l)
-	if err != nil {
-		return err
-	}
-	var factory string
+	var factory release.Manifest
+	var signed []byte
 	for _, s := range systems {
 		if s.version != "1.0" && !versions[s.version] {
 			continue
@@ -58,41 +57,37 @@ func (e *engine) publish(l loader, trust []byte, versions map[string]bool) error
 		if err != nil {
 			return err
 		}
-		from, with := "1.0", boot
-		if s.version == "1.0" {
-			from, factory = "", root
-		}
-		if s.behaviour == "nokernel" {
-			with = noKernel
-		}
-		if err := e.site.publish(l, s.version, root, with, from); err != nil {
+		boot, err := e.kit.bootImage(s, l)
+		if err != nil {
 			return err
 		}
+		from := "1.0"
+		if s.version == from {
+			from = ""
+		}
+		if err := e.site.publish(l, s.version, root, boot, from); err != nil {
+			return err
+		}
+		m, raw, err := e.site.manifest(l, s.version)
+		if err != nil {
+			return err
+		}
+		for _, i := range m.Images {
+			if err := withTree(e.kit.content(l, s.version, i.Name), map[string]string{"root": root, "boot": boot}[i.Name], i.Salt); err != nil {
+				return err
+			}
+		}
+		if from == "" {
+			factory, signed = m, raw
+		}
 	}
-	m, raw, err := e.site.manifest(l, "1.0")
-	if err != nil {
-		return err
-	}
-	make := e.kit.factory
+	var err error
 	if l.name == systemdBoot.name {
-		make = e.kit.sdFactory
+		e.disks[l.name], err = e.kit.sdFactory("factory-"+l.name+".img", factory, signed, filepath.Join(e.work, l.name+"-boot-1.0.img"))
+	} else {
+		e.disks[l.name], err = e.kit.factory("factory-"+l.name+".img", factory, signed)
 	}
-	e.disks[l.name], err = make("factory-"+l.name+".img", m, raw, factory, boot)
 	return err
-}
-
-// bootImages makes the boot image of all releases for a loader, and, for GRUB, one
-// without a kernel.
-func (e *engine) bootImages(l loader) (boot, noKernel string, err error) {
-	if l.name == systemdBoot.name {
-		boot, err = e.kit.ukiImage("uki.img")
-		return boot, "", err
-	}
-	if boot, err = e.kit.bootImage("boot.img", true); err != nil {
-		return "", "", err
-	}
-	noKernel, err = e.kit.bootImage("nokernel.img", false)
-	return boot, noKernel, err
 }
 
 // adopt boots the factory's disk once, so that the agent adopts what it runs, and the
@@ -130,24 +125,25 @@ func (h *host) shutDown() error {
 	return nil
 }
 
-// prepareCuts makes what power cuts begin with: machines that are about to boot a trial,
-// and the writes of a whole update.
+// prepareCuts makes what power cuts begin with: machines that are about to boot a bad
+// trial, and the writes of a whole update.
 func (e *engine) prepareCuts() error {
-	if e.wants("power cut") {
-		for _, v := range []string{"2.0", "2.2"} {
-			h, err := e.newHost("armed-"+v, grubBIOS)
-			if err != nil {
-				return err
-			}
-			err = h.updated(v)
-			h.off()
-			if err != nil {
-				return fmt.Errorf("arm %s: %w", v, err)
-			}
-			e.armed[v] = h.c.Disk
+	for _, l := range []loader{grubBIOS, systemdBoot} {
+		if !e.wants(cutCase, l) {
+			continue
 		}
+		h, err := e.newHost("armed-"+l.name, l)
+		if err != nil {
+			return err
+		}
+		err = h.updated("2.2")
+		h.off()
+		if err != nil {
+			return fmt.Errorf("arm 2.2: %w", err)
+		}
+		e.armed[l.name] = h.c.Disk
 	}
-	if e.wants("write log") {
+	if e.wants("write log", grubBIOS) {
 		if err := e.record(); err != nil {
 			return fmt.Errorf("record an update: %w", err)
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -42,6 +43,7 @@ func run() error {
 		return err
 	}
 	say("up slot=%s release=%s trial=%s fallback=%s data=%s id=%s", option(line, "slot"), version, option(line, "trial"), option(line, "fallback"), dataState(), hostID())
+	keep()
 	switch behaviour {
 	case "panic":
 		return errors.New("this release has no init to speak of")
@@ -49,6 +51,8 @@ func run() error {
 		hang()
 	case "stuck":
 		return stuck()
+	case "hog":
+		return hog()
 	}
 	if err := network(); err != nil {
 		return fmt.Errorf("network: %w", err)
@@ -62,7 +66,7 @@ func run() error {
 	if _, err := os.Stat("/data/manifest.json"); err == nil {
 		adopt()
 	}
-	go agent()
+	go agent(behaviour == "newformat")
 	return obey(os.Stdin)
 }
 
@@ -94,6 +98,23 @@ func dataState() string {
 	return "writable"
 }
 
+// keep writes this boot down, durably, and says so: it has to be there after any power cut.
+func keep() {
+	f, err := os.OpenFile("/data/boots", os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return // the data partition is not what it was, which "VM up" says
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return
+	}
+	n := st.Size()/8 + 1
+	if _, err = fmt.Fprintf(f, "%07d\n", n); err == nil && f.Sync() == nil {
+		say("kept %d", n)
+	}
+}
+
 // hostID shows whether the machine is the same one in both slots.
 func hostID() string {
 	id, err := word("/etc/machine-id")
@@ -121,8 +142,9 @@ func adopt() {
 	}
 }
 
-// agent keeps the real agent running, as a service manager does.
-func agent() {
+// agent keeps the real agent running, as a service manager does. One that dies takes the
+// machine with it when it comes to judge its trial.
+func agent(dies bool) {
 	for {
 		cmd := exec.Command("/usr/bin/twinkeeld")
 		out, err := cmd.StderrPipe()
@@ -136,6 +158,10 @@ func agent() {
 		s := bufio.NewScanner(out)
 		for s.Scan() {
 			fmt.Println("AG " + s.Text())
+			if dies && strings.Contains(s.Text(), "step=judge") {
+				say("the agent died")
+				reboot(unix.LINUX_REBOOT_CMD_RESTART)
+			}
 		}
 		say("agent ended: %v", cmd.Wait())
 		time.Sleep(2 * time.Second)
@@ -234,6 +260,22 @@ func stuck() error {
 	}
 	hang()
 	return nil
+}
+
+// hog takes the processor for ever, so that not even the guard runs: what is left is the
+// watchdog, in an interrupt.
+func hog() error {
+	if err := os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"), 0o644); err != nil {
+		return err
+	}
+	time.Sleep(3 * time.Second) // for the guard to start the watchdog
+	runtime.LockOSThread()
+	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 99}, 0); err != nil {
+		return err
+	}
+	say("nothing else runs now")
+	for {
+	}
 }
 
 // hang does nothing, for ever. A program without anything to wait for would be ended.

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/partitions/bootloader"
+	"github.com/twinkeel/twinkeel/partitions/bootloader/grub"
+	"github.com/twinkeel/twinkeel/partitions/bootloader/running"
+	"github.com/twinkeel/twinkeel/partitions/bootloader/sdboot"
+)
+
+// watched is what is known of a machine whose boot record is looked at whenever it is off.
+type watched struct {
+	was  bootloader.State
+	seen bool
+	arms int // how often the agent had armed a slot by then
+}
+
+// maxArms is how often a release is tried without a verdict: once, and three times again.
+const maxArms = 4
+
+// counted checks the boot record of a machine that is off: no slot has more tries than it
+// had, unless the agent armed one since, and it did so a few times only.
+func (h *host) counted() error {
+	s, err := h.record()
+	if err != nil {
+		return err
+	}
+	log, err := os.ReadFile(h.c.Log)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	w := h.watched
+	arms := strings.Count(string(log), "step=arm ")
+	if w.seen && arms == w.arms {
+		for _, slot := range partitions.Slots {
+			if was, is := w.was.Slots[slot], s.Slots[slot]; !is.Successful && is.Tries > was.Tries {
+				return fmt.Errorf("boot record: slot %s has %d tries, had %d, and nobody armed it", slot, is.Tries, was.Tries)
+			}
+		}
+	}
+	if marks := strings.Count(string(log), `step="mark armed"`); marks > maxArms {
+		return fmt.Errorf("armed %d times without a verdict, want at most %d", marks, maxArms)
+	}
+	h.watched = &watched{s, true, arms}
+	return nil
+}
+
+// record reads the boot record of a machine that is off, with tools that are neither the
+// loader's nor the machine's.
+func (h *host) record() (bootloader.State, error) {
+	dir := filepath.Join(h.dir, "record")
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil {
+		return bootloader.State{}, err
+	}
+	fs, what := fmt.Sprintf("%s@@%d", h.c.Disk, bootEnvAt), []string{"::/twinkeel"}
+	if h.l.name == systemdBoot.name {
+		fs, what = fmt.Sprintf("%s@@%d", h.c.Disk, mib), []string{"::/loader", "::/twinkeel/record"}
+	}
+	cmd := exec.CommandContext(h.ctx, "mcopy", append(append([]string{"-s", "-n", "-i", fs}, what...), dir)...)
+	cmd.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=1", "LC_ALL=C")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return bootloader.State{}, fmt.Errorf("boot record: mcopy: %w: %s", err, out)
+	}
+	if h.l.name == systemdBoot.name {
+		at := filepath.Join(dir, sdboot.RecordPath)
+		if err := errors.Join(os.Mkdir(filepath.Dir(at), 0o755), os.Rename(filepath.Join(dir, "record"), at)); err != nil {
+			return bootloader.State{}, err
+		}
+		l, err := sdboot.Open(dir, nil, running.Kernel{})
+		if err != nil {
+			return bootloader.State{}, err
+		}
+		return l.Load(h.ctx)
+	}
+	blocks, err := grub.Files(filepath.Join(dir, "twinkeel"))
+	if err != nil {
+		return bootloader.State{}, err
+	}
+	return grub.New(blocks, running.Kernel{}).Load(h.ctx)
+}
+
+// known boots a machine after a cut: within three boots, a release runs that is the old
+// one or the new one, and nothing but that, with the machine's identity and its data.
+func (e *engine) known(h *host) (up, error) {
+	u, err := h.boot(3)
+	if err != nil {
+		return nil, err
+	}
+	return u, e.isKnown(h, u)
+}
+
+func (e *engine) isKnown(h *host, u up) error {
+	if got := u["slot"] + u["release"]; got != "a1.0" && got != "b2.0" && got != "b2.2" || u["data"] != "writable" || u["id"] != machineID {
+		return fmt.Errorf("after the cut: got %v", u)
+	}
+	return e.holds(h, u["slot"], u["release"])
+}
+
+// holds checks that a slot, boot image and root, is a release and nothing else.
+func (e *engine) holds(h *host, slot, version string) error {
+	n := int64(0)
+	if slot == "b" {
+		n = 1
+	}
+	for name, at := range map[string]int64{"boot": bootAt + n*bootSize*mib, "root": rootAt + n*rootSize*mib} {
+		want, err := os.ReadFile(e.kit.content(h.l, version, name))
+		if err != nil {
+			return err
+		}
+		got, err := h.part(at, int64(len(want)))
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(got, want) {
+			return fmt.Errorf("slot %s: its %s is not that of release %s", slot, name, version)
+		}
+	}
+	return nil
+}
+
+// survived checks that the machine ends on the new release after all cuts, with or
+// without doing the update again.
+func (e *engine) survived(h *host) error {
+	s, err := h.rests(8, func(u up) error { return e.isKnown(h, u) })
+	if err != nil {
+		return err
+	}
+	if s.Running != "b" {
+		if err := h.update("2.0"); err != nil {
+			return err
+		}
+		if err := h.ends("b", "2.0", 6); err != nil {
+			return err
+		}
+	}
+	return e.sound(h, "b", "2.0")
+}
+
+// reverted checks that the machine ends on the old release, and does not try the new one
+// again.
+func (e *engine) reverted(h *host) error {
+	s, err := h.rests(8, func(u up) error { return e.isKnown(h, u) })
+	if err != nil {
+		return err
+	}
+	if s.Running != "a" || s.Next != "a" {
+		return fmt.Errorf("comes to rest on slot %s, next %s, want a", s.Running, s.Next)
+	}
+	if out, err := h.operator(4, "update", "2.2", "--now"); err != nil {
+		return fmt.Errorf("a release with a verdict is tried again: %w: %s", err, out)
+	}
+	if err := e.sound(h, "a", "1.0"); err != nil {
+		return err
+	}
+	if b := h.watched.was.Slots[partitions.B]; b.Bootable() {
+		return fmt.Errorf("slot b was left with a verdict and can boot: %+v", b)
+	}
+	return nil
+}
+
+// sound checks a machine that is at rest in a slot, and turns it off: the record, the
+// slot, and the data partition.
+func (e *engine) sound(h *host, slot, version string) error {
+	if err := h.shutDown(); err != nil {
+		return err
+	}
+	if err := errors.Join(h.counted(), e.holds(h, slot, version)); err != nil {
+		return err
+	}
+	next, ok := h.watched.was.Next()
+	if !ok || next.String() != slot || !h.watched.was.Slots[next].Successful {
+		return fmt.Errorf("boot record at rest: got %+v, want slot %s committed", h.watched.was.Slots, slot)
+	}
+	return h.checkData()
+}
+
+// checkData checks the data partition: its file system, what the factory put there, and
+// that every boot of which the machine said that it is written down is there.
+func (h *host) checkData() error {
+	image := filepath.Join(h.dir, "data.img")
+	b, err := h.part(dataAt, dataSize*mib)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(image, b, 0o644); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, bootLimit)
+	defer cancel()
+	fsck, err := findTool("e2fsck")
+	if err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, fsck, "-f", "-p", image).CombinedOutput()
+	var exit *exec.ExitError
+	// 1: what a journal's replay and a dirty mount leave was put right.
+	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
+		return fmt.Errorf("data partition: %w: %s", err, out)
+	}
+	debugfs, err := findTool("debugfs")
+	if err != nil {
+		return err
+	}
+	canary, err := exec.CommandContext(ctx, debugfs, "-R", "cat /canary", image).Output()
+	if err != nil || !bytes.Equal(canary, canaryContent()) {
+		return fmt.Errorf("data partition: the factory's file is not what it was: %d bytes, %w", len(canary), err)
+	}
+	boots, err := exec.CommandContext(ctx, debugfs, "-R", "cat /boots", image).Output()
+	if err != nil {
+		return fmt.Errorf("data partition: %w", err)
+	}
+	said, err := h.keptBoots()
+	if err != nil {
+		return err
+	}
+	for n := range said {
+		if line := fmt.Sprintf("%07d\n", n+1); !bytes.HasPrefix(boots, []byte(line)) {
+			return fmt.Errorf("data partition: boot %d of %d that were written down is missing", n+1, said)
+		}
+		boots = boots[8:]
+	}
+	return os.Remove(image)
+}
+
+// keptBoots is how many boots the machine said it had written down.
+func (h *host) keptBoots() (n int, _ error) {
+	log, err := os.ReadFile(h.c.Log)
+	if err != nil {
+		return 0, err
+	}
+	const mark = "VM kept "
+	for line := range strings.Lines(string(log)) {
+		var now int
+		// A line that the power cut ended names fewer.
+		if i := strings.Index(line, mark); i >= 0 {
+			if _, err := fmt.Sscanf(line[i:], mark+"%d", &now); err == nil {
+				n = max(n, now)
+			}
+		}
+	}
+	return n, nil
+}
