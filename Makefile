@@ -1,6 +1,7 @@
 # make build     the four commands, static, into bin/
 # make test      everything that decides whether a change is good: formatting, vet, and
-#                all tests under the race detector; installs the Debian packages they need
+#                all tests under the race detector, and the sample of make e2e; installs
+#                the Debian packages they need
 # make deb       Debian packages of them for amd64 and arm64, into .cache/deb
 # make demo      a real Debian, updated over A/B slots by the real agent (needs root)
 # make e2e       virtual machines, updated for real: E2E="-all" for every case, and see
@@ -45,6 +46,7 @@ test:
 	.ci/install deb
 	cd packaging && CGO_ENABLED=0 $(GO) test -timeout 10m ./...
 	.ci/fuzz $(FUZZTIME)
+	$(MAKE) --no-print-directory e2e
 
 # staticcheck is run at a fixed version without being a dependency.
 lint: check

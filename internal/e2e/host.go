@@ -50,7 +50,10 @@ func (e *engine) newHost(name string, l loader) (*host, error) {
 	if l.uefi {
 		h.c.Vars = filepath.Join(h.dir, "vars.fd")
 	}
-	return h, vm.Clone(e.disks[l.name], h.c.Disk)
+	e.mu.Lock()
+	disk := e.disks[l.name]
+	e.mu.Unlock()
+	return h, vm.Clone(disk, h.c.Disk)
 }
 
 // slug is a name as a file's: QEMU's options, among others, are separated by commas.

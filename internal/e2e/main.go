@@ -52,10 +52,10 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.work, "work", ".cache/e2e", "`DIR` for images, and for disks and consoles of what failed")
 	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "`NUMBER` that all chance comes from")
 	f.BoolVar(&o.all, "all", false, "every case, not only the sample")
-	f.IntVar(&o.workers, "workers", 2, "`NUMBER` of machines at a time")
+	f.IntVar(&o.workers, "workers", 3, "`NUMBER` of machines at a time")
 	f.IntVar(&o.cuts, "cuts", 25, "`NUMBER` of power cuts")
-	f.IntVar(&o.prefixes, "prefixes", 16, "`NUMBER` of prefixes of the write log; the more, the nearer to every one")
-	f.IntVar(&o.torn, "torn", 8, "`NUMBER` of states of the write log with writes lost or torn")
+	f.IntVar(&o.prefixes, "prefixes", 8, "`NUMBER` of prefixes of the write log; the more, the nearer to every one")
+	f.IntVar(&o.torn, "torn", 4, "`NUMBER` of states of the write log with writes lost or torn")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/twinkeel/twinkeel/internal/vm"
 	"github.com/twinkeel/twinkeel/release"
@@ -34,15 +35,27 @@ func (e *engine) prepare(needs map[string]map[string]bool) error {
 	if err := e.site.serve(); err != nil {
 		return err
 	}
+	var jobs []func() error
 	for _, l := range []loader{grubBIOS, systemdBoot} {
-		if needs[l.name] == nil {
-			continue
-		}
-		if err := e.adopt(l); err != nil {
-			return fmt.Errorf("first boot by %s: %w", l.name, err)
+		if needs[l.name] != nil {
+			jobs = append(jobs, func() error { return e.adopt(l) })
 		}
 	}
+	if err := together(jobs); err != nil {
+		return fmt.Errorf("first boot: %w", err)
+	}
 	return e.prepareCuts()
+}
+
+// together does jobs at the same time. The error is that of all that failed.
+func together(jobs []func() error) error {
+	errs := make([]error, len(jobs))
+	var wg sync.WaitGroup
+	for i, job := range jobs {
+		wg.Go(func() { errs[i] = job() })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // publish publishes the releases for one loader and makes the factory's disk.
@@ -110,8 +123,13 @@ func (e *engine) adopt(l loader) error {
 			return err
 		}
 	}
+	if err := h.shutDown(); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.disks[l.name] = h.c.Disk
-	return h.shutDown()
+	return nil
 }
 
 // shutDown has the machine turn itself off.
@@ -128,25 +146,33 @@ func (h *host) shutDown() error {
 // prepareCuts makes what power cuts begin with: machines that are about to boot a bad
 // trial, and the writes of a whole update.
 func (e *engine) prepareCuts() error {
-	for _, l := range []loader{grubBIOS, systemdBoot} {
-		if !e.wants(cutCase, l) {
-			continue
-		}
-		h, err := e.newHost("armed-"+l.name, l)
-		if err != nil {
-			return err
-		}
-		err = h.updated("2.2")
-		h.off()
-		if err != nil {
-			return fmt.Errorf("arm 2.2: %w", err)
-		}
-		e.armed[l.name] = h.c.Disk
-	}
+	var jobs []func() error
 	if e.wants("write log", grubBIOS) {
-		if err := e.record(); err != nil {
-			return fmt.Errorf("record an update: %w", err)
+		jobs = append(jobs, e.record)
+	}
+	for _, l := range []loader{grubBIOS, systemdBoot} {
+		if e.wants(cutCase, l) {
+			jobs = append(jobs, func() error { return e.arm(l) })
 		}
 	}
+	if err := together(jobs); err != nil {
+		return fmt.Errorf("prepare for power cuts: %w", err)
+	}
+	return nil
+}
+
+// arm makes a machine that is about to boot a release that does not get through its trial.
+func (e *engine) arm(l loader) error {
+	h, err := e.newHost("armed-"+l.name, l)
+	if err != nil {
+		return err
+	}
+	defer h.off()
+	if err := h.updated("2.2"); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.armed[l.name] = h.c.Disk
 	return nil
 }
