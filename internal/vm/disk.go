@@ -92,7 +92,7 @@ func MakeFAT(image, work string, size int, files map[string][]byte) error {
 		return err
 	}
 	args := []string{"--invariant", "-n", "TWINKEEL"}
-	if size >= 16 && size <= 32 {
+	if size >= 16 && size < 32 {
 		// GRUB asks the BIOS for one cluster at a time. With mkfs.vfat's own size of 2 KiB,
 		// reading the kernel is most of what a boot in an emulator costs.
 		args = append(args, "-s", "64")
