@@ -46,7 +46,7 @@ test:
 	.ci/install deb
 	cd packaging && CGO_ENABLED=0 $(GO) test -timeout 10m ./...
 	.ci/fuzz $(FUZZTIME)
-	$(MAKE) --no-print-directory e2e E2E="-cuts 8 -prefixes 0 -torn 0"
+	$(MAKE) --no-print-directory e2e E2E="-prefixes 0 -torn 0"
 
 # staticcheck is run at a fixed version without being a dependency.
 lint: check
