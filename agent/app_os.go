@@ -42,13 +42,17 @@ func (a *Agent) stageReleaseApps(ctx context.Context, m machine, t *Transaction)
 }
 
 // releaseApp returns the application that a release names by its digest, with the
-// manifest kept on the host.
+// manifest kept on the host. Without a client there has to be one already.
 func (a *Agent) releaseApp(ctx context.Context, c *signing.Client, src signing.Source, r release.App) (DeployedApp, error) {
 	o := appOffer{name: r.Name, app: r.Digest}
 	mf, err := a.appManifest(r.Digest)
-	if err == nil {
+	switch {
+	case err == nil:
 		o.manifest = mf
-	} else {
+	case c == nil:
+		// Nothing is fetched in order to arm: it was there when the release was staged.
+		return DeployedApp{}, fmt.Errorf("manifest of app %s: %w", r.Name, err)
+	default:
 		version, err := release.ParseVersion(r.Version)
 		if err != nil {
 			return DeployedApp{}, &Refusal{Reason{CodeUntrusted, fmt.Sprintf("app %s: %v", r.Name, err)}, err}
