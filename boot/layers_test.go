@@ -177,3 +177,9 @@ func TestFileSystemsAreKnownByTheirSuperblocks(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsMountedAlreadyIsKnown(t *testing.T) {
+	if !mounted("/proc") || mounted(t.TempDir()) || mounted("/proc/nowhere") {
+		t.Error("/proc is mounted, a new directory and what is not there are not")
+	}
+}

@@ -54,13 +54,17 @@ func (s *Stage) Run(ctx context.Context) error {
 	return err
 }
 
-// prepare mounts the kernel's file systems and loads the modules.
+// prepare mounts the kernel's file systems, where whoever was PID 1 before did not, and
+// loads the modules.
 func (s *Stage) prepare() error {
 	for _, m := range [][3]string{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/run", "mode=755"}} {
 		if err := mkdirs(m[1]); err != nil {
 			return err
 		}
-		if err := unix.Mount(m[0], m[1], m[0], unix.MS_NOSUID, m[2]); err != nil && !errors.Is(err, unix.EBUSY) {
+		if mounted(m[1]) {
+			continue
+		}
+		if err := unix.Mount(m[0], m[1], m[0], unix.MS_NOSUID, m[2]); err != nil {
 			return fmt.Errorf("mount %s: %w", m[1], err)
 		}
 	}
@@ -72,6 +76,12 @@ func (s *Stage) prepare() error {
 	// What a kernel saved in its panic is looked for there; not every kernel has it.
 	_ = unix.Mount("pstore", "/sys/fs/pstore", "pstore", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	return loadModules(ModulesDir, s.cmdline, s.Say)
+}
+
+// mounted reports whether something is mounted on a directory.
+func mounted(dir string) bool {
+	var here, above unix.Stat_t
+	return unix.Stat(dir, &here) == nil && unix.Stat(filepath.Dir(dir), &above) == nil && here.Dev != above.Dev
 }
 
 // giveUp leaves the slot for the other one. In a trial a reboot alone does, because the

@@ -51,6 +51,14 @@ func (b *build) kernel(ctx context.Context) (k kernel, err error) {
 		return k, fmt.Errorf("kernel: %w", err)
 	}
 	_, first := b.tree.Lookup(FirstStage)
+	if first {
+		// Where it moves the data partition and the boot record to, whatever initrd starts it.
+		for _, dir := range []string{"data", "boot"} {
+			if err := b.parents(dir); err != nil {
+				return k, err
+			}
+		}
+	}
 	switch {
 	case b.o.Initrd != "":
 		k.initrd, err = readFile(b.o.Initrd)
@@ -292,8 +300,28 @@ const (
 	placeStep = 0x1000000
 )
 
+// amd64 is the machine of the stub, as an EFI application names it.
+const amd64 = 0x8664
+
+// machineOf returns the machine of a kernel that is an EFI application, too, and 0 of any
+// other. Source: PE Format, "COFF File Header".
+func machineOf(image []byte) uint16 {
+	const offsetAt, machineAt = 0x3c, 4
+	if len(image) < offsetAt+4 || string(image[:2]) != "MZ" {
+		return 0
+	}
+	pe := uint64(binary.LittleEndian.Uint32(image[offsetAt:]))
+	if pe+machineAt+2 > uint64(len(image)) || string(image[pe:pe+4]) != "PE\x00\x00" {
+		return 0
+	}
+	return binary.LittleEndian.Uint16(image[pe+machineAt:])
+}
+
 // unified writes a unified kernel image.
 func (b *build) unified(ctx context.Context, w io.Writer, k kernel) error {
+	if m := machineOf(k.image); m != 0 && m != amd64 {
+		return fmt.Errorf("kernel %s is for machine %#x: unified kernel images are made for amd64 (%#x) only; --loader grub takes any", k.version, m, amd64)
+	}
 	dir, err := os.MkdirTemp("", "twinkeel-image-")
 	if err != nil {
 		return err

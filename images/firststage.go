@@ -22,7 +22,7 @@ var (
 	usual    = []string{
 		"virtio_pci", "virtio_blk", "virtio_scsi", "nvme", "ahci", "ata_piix", "sd_mod", "mmc_block", "usb_storage",
 		"xen-blkfront", "hv_storvsc", "ext4", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1", "efivarfs",
-		"i6300esb", "iTCO_wdt", "softdog",
+		"i6300esb", "iTCO_wdt", "softdog", "efi_pstore", "ramoops",
 	}
 )
 
@@ -56,14 +56,6 @@ func (b *build) firstStage(ctx context.Context, version string) ([]byte, error) 
 		a.add(fmt.Sprintf("modules/%03d-%s.ko", i, moduleName(name)), mkfs.Regular|0o644, content)
 	}
 	a.add(cpioEnd, 0, nil)
-	// Where it moves the data partition and the boot record to.
-	for _, dir := range []string{"data", "boot"} {
-		if _, ok := b.tree.Lookup(dir); !ok {
-			if err := b.tree.Add(dir, mkfs.Node{Mode: mkfs.Directory | 0o755}); err != nil {
-				return nil, err
-			}
-		}
-	}
 	return a.Bytes(), nil
 }
 

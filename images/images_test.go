@@ -318,6 +318,35 @@ func TestTheFirstStageGetsItsModulesInTheOrderOfTheirNeeds(t *testing.T) {
 	}
 }
 
+// An image for another machine is the same work: nothing of the source is run.
+func TestTheKernelOfAnotherMachineIsUnpackedAndNeverGetsThisOnesStub(t *testing.T) {
+	kernel := make([]byte, 4096)
+	copy(kernel, "MZ")
+	kernel[0x3c] = 0x40
+	copy(kernel[0x40:], "PE\x00\x00\x64\xaa") // AArch64
+	list := slices.DeleteFunc(system(), func(n node) bool { return n.name == "boot/vmlinuz-6.1" })
+	list = append(list, node{name: "boot/vmlinuz-6.1", content: gzipped(string(kernel)), mode: 0o644})
+	r := build1(t, Options{Source: asTar(t, list)})
+	b, err := os.ReadFile(r.Images["boot"].Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := tar.NewReader(bytes.NewReader(b))
+	h, err := reader.Next()
+	if err != nil || h.Name != "vmlinuz" || h.Size != int64(len(kernel)) {
+		t.Errorf("got %+v, %v, want the kernel unpacked", h, err)
+	}
+	_, err = Build(t.Context(), Options{Source: asTar(t, list), Output: t.TempDir(), Time: epoch, Loader: SDBoot})
+	if err == nil || !strings.Contains(err.Error(), "0xaa64") {
+		t.Errorf("a unified kernel image: got %v", err)
+	}
+	for _, bad := range []string{"", "MZ", "MZ" + strings.Repeat("\xff", 100)} {
+		if m := machineOf([]byte(bad)); m != 0 {
+			t.Errorf("%q: got machine %#x", bad, m)
+		}
+	}
+}
+
 func TestRulesSayWhatTheyMean(t *testing.T) {
 	for _, r := range Rules() {
 		if _, err := path.Match(r.Pattern, "x"); err != nil || r.Why == "" {

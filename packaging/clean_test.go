@@ -93,7 +93,7 @@ func cleanRoot(t *testing.T) string {
 	if _, err := exec.LookPath("mmdebstrap"); err != nil {
 		missing(t, "mmdebstrap is not installed: packages are not installed in a clean Debian")
 	}
-	kept := "../.cache/deb/" + suite + ".tar"
+	kept := "../.cache/deb/" + suite + "-initramfs.tar"
 	if _, err := os.Stat(kept); err != nil {
 		mirror, err := exec.Command("../.ci/mirror", suite).Output()
 		if err != nil {
@@ -102,7 +102,7 @@ func cleanRoot(t *testing.T) string {
 		if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		run(t, "mmdebstrap", "--quiet", "--format=tar", "--variant=minbase", "--include=systemd", "--aptopt=Apt::Install-Recommends \"false\"",
+		run(t, "mmdebstrap", "--quiet", "--format=tar", "--variant=minbase", "--include=systemd,initramfs-tools-core", "--aptopt=Apt::Install-Recommends \"false\"",
 			"--aptopt=Acquire::Retries \"5\"", suite, kept+".partial", "deb "+strings.TrimSpace(string(mirror))+" "+suite+" main")
 		if err := os.Rename(kept+".partial", kept); err != nil {
 			t.Fatal(err)
@@ -136,6 +136,20 @@ func inside(t *testing.T, root, script string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", script, err, out)
 	}
+}
+
+// modules puts a kernel's modules into the root, as its package would.
+func modules(t *testing.T, root string) {
+	t.Helper()
+	found, err := filepath.Glob("../.cache/vm/lib/modules/*")
+	if err != nil || len(found) == 0 {
+		missing(t, "no kernel was unpacked by .ci/install e2e: no initramfs is made")
+	}
+	to := filepath.Join(root, "tmp/modules")
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "cp", "-a", found[0], to)
 }
 
 // volatile are places that any package manager leaves traces in.
@@ -184,6 +198,8 @@ func TestPackagesInACleanDebian(t *testing.T) {
 	before := snapshot(t, root)
 	digests(t, "..", filepath.Join(root, "debs"), "amd64")
 	inside(t, root, "install.sh")
+	modules(t, root)
+	inside(t, root, "initramfs.sh")
 	inside(t, root, "purge.sh")
 	after := snapshot(t, root)
 	// What stays: data, and the accounts that it belongs to.

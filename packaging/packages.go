@@ -31,6 +31,7 @@ type pkg struct {
 type content struct {
 	from, to string
 	conffile bool
+	program  bool // it can be run; what was compiled always can
 }
 
 var packages = []pkg{
@@ -66,6 +67,8 @@ var packages = []pkg{
 			{from: "src/examples/systemd/*.socket", to: "/usr/lib/systemd/system/"},
 			{from: "src/examples/systemd/sysusers.d/twinkeel.conf", to: "/usr/lib/sysusers.d/twinkeeld.conf"},
 			{from: "src/examples/systemd/tmpfiles.d/twinkeel.conf", to: "/usr/lib/tmpfiles.d/twinkeeld.conf"},
+			{from: "src/examples/initramfs-tools/hook", to: "/usr/share/initramfs-tools/hooks/twinkeel", program: true},
+			{from: "src/examples/initramfs-tools/script", to: "/usr/share/initramfs-tools/scripts/twinkeel"},
 			{from: "src/examples/systemd/conf.d/50-fetcher.toml", to: "/etc/twinkeel/conf.d/", conffile: true},
 			{from: "src/examples/systemd/twinkeel.toml", to: "/usr/share/doc/twinkeeld/examples/"},
 		},
@@ -170,6 +173,9 @@ func (t tree) expand(c content, arch string) (list files.Contents, err error) {
 		kind := files.TypeFile
 		if c.conffile {
 			kind = files.TypeConfig
+		}
+		if c.program {
+			mode = 0o755
 		}
 		list = append(list, &files.Content{Source: f, Destination: to, Type: kind,
 			FileInfo: &files.ContentFileInfo{Owner: "root", Group: "root", Mode: mode, MTime: t.top.date}})
