@@ -1,5 +1,7 @@
 # The initramfs of a distribution's own tools, with and without the way into a slot.
 kernel=$(ls /tmp/modules)
+fresh=
+[ -e /lib/modules ] || fresh=/lib/modules
 mkdir -p /lib/modules
 mv "/tmp/modules/$kernel" /lib/modules/
 depmod "$kernel"
@@ -31,12 +33,13 @@ cmp "$work/slots" "$work/again"
 
 # The script, as the initramfs's init reads it: what it calls is there, and it ends in the
 # first stage without anything of the initramfs in its environment.
-printf '#!/bin/sh\nenv >/tmp/initramfs.env\necho "$0" >/tmp/initramfs.ran\n' >"$work/twinkeel-init"
+printf '#!/bin/sh\nexport -p >/tmp/initramfs.env\necho "$0" >/tmp/initramfs.ran\n' >"$work/twinkeel-init"
 chmod 755 "$work/twinkeel-init"
 mount --bind "$work/twinkeel-init" "$work/slots.d/usr/sbin/twinkeel-init"
 mkdir -p "$work/slots.d/tmp"
-chroot "$work/slots.d" /bin/sh -euc '
+chroot "$work/slots.d" /bin/sh -ec '
 	export quiet=y BOOT=twinkeel ROOT=x rootmnt=/root init=/sbin/init
+	export PATH=/sbin:/usr/sbin:/bin:/usr/bin
 	. /scripts/functions
 	. /scripts/local
 	. /scripts/twinkeel
@@ -45,7 +48,9 @@ chroot "$work/slots.d" /bin/sh -euc '
 	run_scripts() { :; }
 	mount_top; mount_premount; mountroot; echo returned; exit 1'
 grep -qx /sbin/twinkeel-init "$work/slots.d/tmp/initramfs.ran"
-! grep -E '^(BOOT|ROOT|rootmnt|init|quiet)=' "$work/slots.d/tmp/initramfs.env"
+grep -q ' PATH=' "$work/slots.d/tmp/initramfs.env"
+if grep -E ' (BOOT|ROOT|rootmnt|init|quiet)=' "$work/slots.d/tmp/initramfs.env"; then exit 1; fi
 umount "$work/slots.d/usr/sbin/twinkeel-init"
 cd /
 rm -rf "$work" "/lib/modules/$kernel" /etc/initramfs-tools/conf.d/twinkeel
+[ -z "$fresh" ] || rmdir "$fresh"
