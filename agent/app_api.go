@@ -19,6 +19,7 @@ const (
 	AppLogs        AppDo = "logs"
 
 	AppUpdate      AppDo = "update"
+	AppRehearse    AppDo = "rehearse"
 	AppRollback    AppDo = "rollback"
 	AppHold        AppDo = "hold"
 	AppUnhold      AppDo = "unhold"
@@ -38,7 +39,7 @@ const (
 type AppRequest struct {
 	Do         AppDo           `json:"do"`
 	Name       string          `json:"name,omitempty"` // "": all, where that makes sense
-	Version    release.Version `json:"version"`        // update, pin
+	Version    release.Version `json:"version"`        // update, rehearse, pin
 	Data       string          `json:"data,omitempty"` // rollback: keep or restore
 	Generation string          `json:"generation,omitempty"`
 	Permission string          `json:"permission,omitempty"` // grant, revoke: name or name=value

@@ -17,6 +17,8 @@ func (a *Agent) changeApps(ctx context.Context, m machine, r Request) (*Outcome,
 	switch r.App.Do {
 	case AppUpdate:
 		return a.updateApps(ctx, m, r)
+	case AppRehearse:
+		return a.rehearseApp(ctx, m, r)
 	case AppRollback:
 		return a.rollbackApp(ctx, m, r)
 	case AppDataRestore:

@@ -35,7 +35,7 @@ func (a *Agent) Do(ctx context.Context, r Request, emit func(Event)) (Result, er
 			return Result{Apps: answer}, err
 		}
 		// An update waits for its turn; the operator's other decisions do not.
-		if r.App != nil && r.App.Do != AppUpdate {
+		if r.App != nil && r.App.Do != AppUpdate && r.App.Do != AppRehearse {
 			a.interrupt()
 		}
 	case VerbCheck, VerbUpdate, VerbWhy, VerbVerify, VerbTrustReset, VerbInit:

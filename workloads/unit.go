@@ -33,6 +33,9 @@ type Unit struct {
 	// Grants are the permissions of the manifest that the host grants. What the manifest
 	// asks for and is not here, the unit does not get.
 	Grants []release.AppPermission
+	// Rehearsal says that it is only tried, on copies of its data, and dropped again: it
+	// reaches nobody, whatever it is granted.
+	Rehearsal bool
 }
 
 // Name is what the unit is called on this host.

@@ -65,16 +65,24 @@ func (c *cli) appSimple(do agent.AppDo, short string) *cobra.Command {
 
 func (c *cli) appUpdate() *cobra.Command {
 	r := agent.Request{Verb: agent.VerbApp}
+	var rehearse bool
 	cmd := &cobra.Command{
 		Use:   "update NAME [VERSION]",
 		Short: "Install or update an application, and wait for the verdict over it",
 		Long: `Install the version of an application that this host is offered, or VERSION. What runs
 is stopped only once the new version is here and verified and its data can be cloned;
-a version that fails its health check is left again, with the data of before.`,
-		Example: "  twinkeel app update web\n  twinkeel app update web 2.3.1 --force",
+a version that fails its health check is left again, with the data of before.
+
+With --rehearse nothing is installed: the new version is started beside the one that
+runs, on a copy of its versioned data, where nobody reaches it and it reaches nobody; its
+health is judged as after an update, and version and copy are dropped.`,
+		Example: "  twinkeel app update web\n  twinkeel app update web 2.3.1 --force\n  twinkeel app update web --rehearse",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.App = &agent.AppRequest{Do: agent.AppUpdate, Name: args[0]}
+			if rehearse {
+				r.App.Do = agent.AppRehearse
+			}
 			if len(args) == 2 {
 				v, err := release.ParseVersion(args[1])
 				if err != nil {
@@ -86,6 +94,7 @@ a version that fails its health check is left again, with the data of before.`,
 		},
 	}
 	cmd.Flags().BoolVar(&r.Force, "force", false, "despite a hold or a denial")
+	cmd.Flags().BoolVar(&rehearse, "rehearse", false, "try it on a copy of the data, and install nothing")
 	return cmd
 }
 

@@ -163,7 +163,7 @@ func (r *Runner) publish(ctx context.Context, b *book) error {
 			private = true
 			to := o.Link.Address.Addr()
 			for _, p := range o.Unit.Manifest.Permissions {
-				if p.Name != release.Outbound || !slices.Contains(o.Unit.Grants, p) {
+				if p.Name != release.Outbound || !slices.Contains(o.Unit.Grants, p) || o.Unit.Rehearsal {
 					continue
 				}
 				d, err := release.ParseDestination(p.Value)
