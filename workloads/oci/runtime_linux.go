@@ -105,6 +105,8 @@ type Start struct {
 	Output *os.File // standard output and error
 	// Files are handed to the container as its descriptors 3 and up.
 	Files []*os.File
+	// Group is the container's control group; empty: not known.
+	Group string
 	// Alone says that it has no network. runsc has to be told; the others read it in the
 	// configuration.
 	Alone bool
@@ -193,7 +195,7 @@ func (r Runtime) Delete(ctx context.Context, id string) error {
 
 // Exec runs a command in a container, as the user and with the limits of the bundle's own
 // process, and returns its exit code. When ctx ends the command is killed, with its
-// process group.
+// process group and with whatever it started that has left that group.
 func (r Runtime) Exec(ctx context.Context, s Start, argv []string, in io.Reader, out, errs io.Writer) (int, error) {
 	id := s.ID
 	dir, err := os.MkdirTemp(s.Bundle, "exec-")
@@ -202,7 +204,8 @@ func (r Runtime) Exec(ctx context.Context, s Start, argv []string, in io.Reader,
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	process := filepath.Join(dir, "process.json")
-	if err := writeProcess(filepath.Join(s.Bundle, "config.json"), process, argv); err != nil {
+	mark := markName + filepath.Base(dir)
+	if err := writeProcess(filepath.Join(s.Bundle, "config.json"), process, argv, mark); err != nil {
 		return 0, fmt.Errorf("exec in container %s: %w", id, err)
 	}
 	pidFile := filepath.Join(dir, "pid")
@@ -230,6 +233,9 @@ func (r Runtime) Exec(ctx context.Context, s Start, argv []string, in io.Reader,
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
+		if s.Group != "" {
+			Groups().KillMarked(s.Group, mark)
+		}
 		return 0, fmt.Errorf("exec in container %s: %w", id, ctx.Err())
 	case errors.As(err, &exit) && exit.ExitCode() >= 0:
 		return exit.ExitCode(), nil
@@ -239,8 +245,12 @@ func (r Runtime) Exec(ctx context.Context, s Start, argv []string, in io.Reader,
 	return 0, nil
 }
 
-// writeProcess takes the process of a configuration, with another command.
-func writeProcess(config, file string, argv []string) error {
+// markName begins the variable that tells a command's processes from the application's.
+const markName = "TWINKEEL_EXEC="
+
+// writeProcess takes the process of a configuration, with another command and one more
+// variable.
+func writeProcess(config, file string, argv []string, variable string) error {
 	b, err := os.ReadFile(config)
 	if err != nil {
 		return err
@@ -252,6 +262,8 @@ func writeProcess(config, file string, argv []string) error {
 		return fmt.Errorf("%s: %w", config, err)
 	}
 	c.Process["args"] = argv
+	env, _ := c.Process["env"].([]any)
+	c.Process["env"] = append(env, variable)
 	if b, err = json.Marshal(c.Process); err != nil {
 		return err
 	}

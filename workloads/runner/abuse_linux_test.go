@@ -3,7 +3,9 @@ package runner_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -198,6 +200,60 @@ func TestAHealthCommandThatHangsEndsInTime(t *testing.T) {
 			out, _ := h.exec("/bin/actor", "processes")
 			return strings.TrimSpace(out) == "2" // the application and who asks
 		})
+	})
+}
+
+func TestAHealthCommandThatForksForEverEndsWithAllItStarted(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		u := h.actor("sleep")
+		u.Manifest.Health.Exec = []string{"/bin/actor", "fork-for-ever"}
+		u.Manifest.Health.Timeout = release.Duration(500 * time.Millisecond)
+		h.start(u)
+		for range 2 { // the second one finds room again
+			if err := h.Healthy(t.Context(), "web"); err == nil || !strings.Contains(err.Error(), "deadline") {
+				t.Errorf("got %v, want that time is up", err)
+			}
+		}
+		h.eventually("the end of all it started", func() bool {
+			var out strings.Builder
+			_, err := h.Exec(t.Context(), "web", []string{"/bin/actor", "processes"}, nil, &out, &out)
+			return err == nil && strings.TrimSpace(out.String()) == "2" // the application and who asks
+		})
+		if st := h.status(); !st.Running || st.Restarts != 0 {
+			t.Errorf("got %+v, want the application untouched", st)
+		}
+	})
+}
+
+func TestARuntimeThatDisappearsLeavesApplicationsRunningAndStoppable(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		path, err := exec.LookPath(h.options.Runtime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.options.Runtime = filepath.Join(h.dir, filepath.Base(path))
+		copyFile(t, path, h.options.Runtime, 0o755)
+		h.open()
+		u := h.actor("sleep")
+		other := h.actor("sleep")
+		other.Manifest.Name = "other"
+		h.start(u)
+		h.start(other)
+		if err := os.Remove(h.options.Runtime); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Exec(t.Context(), "web", []string{"/bin/actor", "processes"}, nil, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "no such file") {
+			t.Errorf("exec: got %v, want that the runtime is gone", err)
+		}
+		if err := h.Stop(t.Context(), "web"); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+		if err := h.Start(t.Context(), u); !errors.Is(err, workloads.ErrMissing) {
+			t.Errorf("start: got %v, want that the host lacks it", err)
+		}
+		if st, err := h.Status(t.Context(), "other"); err != nil || !st.Running || st.Restarts != 0 {
+			t.Errorf("the other: got %+v, %v, want it untouched", st, err)
+		}
 	})
 }
 

@@ -68,7 +68,7 @@ func (c container) prepare(context.Context) error {
 }
 
 func (c container) bundle() oci.Start {
-	return oci.Start{ID: c.order.ID, Bundle: c.dir, Output: c.output, Files: c.sockets, Alone: c.order.Unit.Manifest.Network.Mode == "none"}
+	return oci.Start{ID: c.order.ID, Bundle: c.dir, Output: c.output, Files: c.sockets, Group: c.order.group(), Alone: c.order.Unit.Manifest.Network.Mode == "none"}
 }
 
 func (c container) start(ctx context.Context) (process, error) {

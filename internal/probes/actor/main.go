@@ -21,7 +21,7 @@ import (
 func main() {
 	acts := map[string]func(args []string) error{
 		"serve": serve, "sleep": sleep, "exit": exit, "stubborn": stubborn, "talk": talk,
-		"fork-bomb": forkBomb, "eat-memory": eatMemory, "fill": fill, "flood": flood, "hang": hang,
+		"fork-bomb": forkBomb, "fork-for-ever": forkForEver, "eat-memory": eatMemory, "fill": fill, "flood": flood, "hang": hang,
 		"read": read, "write": write, "links": links, "open-many": openMany, "connect": connect, "processes": processes,
 	}
 	act, ok := acts[os.Args[1]]
@@ -119,6 +119,17 @@ func forkBomb([]string) error {
 	}
 }
 
+// forkForEver starts processes that nothing ties to it, and does not end.
+func forkForEver([]string) error {
+	for {
+		c := exec.Command("/proc/self/exe", "hang")
+		c.SysProcAttr = &unix.SysProcAttr{Setsid: true}
+		if err := c.Start(); err != nil {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
 func eatMemory([]string) error {
 	var all [][]byte
 	for {
@@ -188,9 +199,15 @@ func connect(args []string) error {
 	return err
 }
 
-// processes counts what it sees.
+// processes counts the living that it sees.
 func processes([]string) error {
-	names, err := filepath.Glob("/proc/[0-9]*")
-	fmt.Println(len(names))
+	names, err := filepath.Glob("/proc/[0-9]*/stat")
+	living := 0
+	for _, n := range names {
+		if b, err := os.ReadFile(n); err == nil && !strings.Contains(string(b), ") Z ") {
+			living++
+		}
+	}
+	fmt.Println(living)
 	return err
 }
