@@ -108,7 +108,25 @@ func TestABadAppManifestIsRefusedForItsReason(t *testing.T) {
 		"permission":     func(m *release.AppManifest) { m.Permissions[0].Name = "everything" },
 		"kernel belongs": func(m *release.AppManifest) { m.Isolation.Kernel = "/vmlinuz" },
 		"size":           func(m *release.AppManifest) { m.Image.Size = 5 },
-		"delta 0":        func(m *release.AppManifest) { m.Deltas = []release.Delta{{Image: "app"}} },
+		"limits: memory": func(m *release.AppManifest) { m.Limits.Memory = 1<<40 + 1 },
+		"limits: cpu":    func(m *release.AppManifest) { m.Limits.CPU = 1<<20 + 1 },
+		"limits: pids":   func(m *release.AppManifest) { m.Limits.Pids = 1<<20 + 1 },
+		"limits: files":  func(m *release.AppManifest) { m.Limits.Files = 1 << 30 },
+		"limits: tmp":    func(m *release.AppManifest) { m.Limits.Tmp = 1 << 62 },
+		"limits: log":    func(m *release.AppManifest) { m.Limits.Log = -1 },
+		"quota":          func(m *release.AppManifest) { m.Data[0].Quota = 1 << 60 },
+		"run: grace":     func(m *release.AppManifest) { m.Run.Grace = release.Duration(time.Hour) },
+		"bytes, want":    func(m *release.AppManifest) { m.Run.Argv = []string{strings.Repeat("x", 33<<10)} },
+		"a number is missing, or its name": func(m *release.AppManifest) {
+			m.Network.Publish = []release.AppPort{{Name: "a", Proto: "tcp", Host: 80, App: 1}, {Name: "b", Proto: "tcp", Host: 80, App: 2}}
+		},
+		"or name or address stand": func(m *release.AppManifest) {
+			m.Network.Sockets = []release.AppSocket{{Name: m.Network.Publish[0].Name, Listen: "127.0.0.1:99"}}
+		},
+		"volumes are not sorted": func(m *release.AppManifest) {
+			m.Data = append(m.Data, release.AppVolume{Name: m.Data[0].Name, Path: "/elsewhere", Class: "cache", Quota: 1 << 20})
+		},
+		"delta 0": func(m *release.AppManifest) { m.Deltas = []release.Delta{{Image: "app"}} },
 	} {
 		m := web(t)
 		change(m)

@@ -1,23 +1,11 @@
 package apps
 
 import (
-	"bufio"
 	"bytes"
-	"context"
-	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const inside = "TWINKEEL_TEST_INSIDE"
@@ -50,7 +38,8 @@ func TestAnApplicationFromImageToRollback(t *testing.T) {
 	}
 
 	s.server("app", "publish", s.site, s.build("2", 2, 2), "--channel", "stable")
-	s.twinkeel(0, "app", "update", "notes")
+	s.killAt("stage", true)
+	s.twinkeel(0, "app", "update", "notes", "--force")
 	s.wants("2", "buy milk", "call Ada")
 	s.post("in the new form")
 	data := s.live()
@@ -71,6 +60,9 @@ func TestAnApplicationFromImageToRollback(t *testing.T) {
 	s.contains(s.twinkeel(4, "app", "rollback", "notes", "--data=keep"), "does not read")
 	s.twinkeel(0, "app", "rollback", "notes", "--data=restore")
 	s.wants("1", "buy milk", "call Ada")
+	for n, step := range []string{"mark switching", "stop", "clone", "flip", "mark trial", "start", "judge", "commit"} {
+		s.killAt(step, n%2 == 0)
+	}
 	s.contains(s.twinkeel(0, "app", "logs", "notes", "--since", "1h"), "notes 1 has 2 notes")
 	if out := s.twinkeel(0, "app", "logs", "notes", "--since", "2100-01-01"); out != "" {
 		t.Errorf("logs of the future: got %q", out)
@@ -102,279 +94,4 @@ func apart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// story is a publisher and a host.
-type story struct {
-	t              *testing.T
-	dir, bin, site string
-	agent          *exec.Cmd
-}
-
-func newStory(t *testing.T) *story {
-	dir, err := os.MkdirTemp("/var/tmp", "twinkeel-story-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &story{t: t, dir: dir, bin: filepath.Join(dir, "bin"), site: filepath.Join(dir, "site")}
-	t.Cleanup(func() {
-		s.killDaemon()
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	for _, err := range []error{
-		os.Chmod(dir, 0o711), os.Mkdir(s.bin, 0o755),
-		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-		unix.Mount("none", "/run", "tmpfs", 0, "mode=755"),
-		loopback(),
-		os.WriteFile(filepath.Join(dir, "pass"), []byte("only for tests\n"), 0o600),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.run(0, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", s.bin+"/", "../../cmd/twinkeel", "../../cmd/twinkeeld", "../../cmd/twinkeel-server", "./notes")
-	s.server("init", s.site, "--spare", filepath.Join(dir, "spare"))
-	web := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(s.site, "repository"))))
-	t.Cleanup(web.Close)
-	config := fmt.Sprintf(`server = "%[2]s"
-channel = "stable"
-compatible = "any"
-state = "%[1]s/state"
-root = "%[1]s/site/repository/metadata/1.root.json"
-socket = "%[1]s/s"
-[apps]
-path = "%[1]s/apps"
-bridge = "tkstory0"
-[[app]]
-name = "notes"
-publisher = "acme"
-`, dir, web.URL)
-	if err := os.WriteFile(filepath.Join(dir, "twinkeel.toml"), []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func loopback() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	r, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, r)
-}
-
-// run runs a command, which has to end with a status, and returns what it said.
-func (s *story) run(status int, name string, args ...string) string {
-	s.t.Helper()
-	c := exec.Command(name, args...)
-	c.Env = append(os.Environ(), "CGO_ENABLED=0", "TWINKEEL_PASSPHRASE_FILE="+filepath.Join(s.dir, "pass"))
-	out, err := c.CombinedOutput()
-	if c.ProcessState == nil || c.ProcessState.ExitCode() != status {
-		s.t.Fatalf("%s %s: got %v, want status %d\n%s", filepath.Base(name), strings.Join(args, " "), err, status, out)
-	}
-	return string(out)
-}
-
-func (s *story) server(args ...string) string {
-	s.t.Helper()
-	return s.run(0, filepath.Join(s.bin, "twinkeel-server"), args...)
-}
-
-func (s *story) twinkeel(status int, args ...string) string {
-	s.t.Helper()
-	return s.run(status, filepath.Join(s.bin, "twinkeel"), append([]string{"--config", filepath.Join(s.dir, "twinkeel.toml")}, args...)...)
-}
-
-// build makes an application of all forms of a container image, and returns its draft.
-func (s *story) build(kind string, version, format int) string {
-	s.t.Helper()
-	text := fmt.Sprintf(`publisher = "acme"
-name = "notes"
-version = "%d.0"
-[network]
-mode = "private"
-[[network.publish]]
-name = "http"
-host = 8081
-app = 8080
-[health]
-http = ":8080/health"
-start = "1s"
-interval = "100ms"
-probation = "300ms"
-[update]
-dataFormat = %d
-dataReads = %[2]d
-`, version, format)
-	spec := filepath.Join(s.dir, "app.toml")
-	if err := os.WriteFile(spec, []byte(text), 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-	program, err := os.ReadFile(filepath.Join(s.bin, "notes"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	var draft string
-	var first map[string]any
-	for _, from := range containers(s.t, program, kind) {
-		out := filepath.Join(s.t.TempDir(), "build")
-		var r map[string]any
-		if err := json.Unmarshal([]byte(s.server("app", "build", "--from", from, "--manifest", spec, "-o", out, "--json")), &r); err != nil {
-			s.t.Fatal(err)
-		}
-		if first == nil {
-			first, draft = r, filepath.Join(out, fmt.Sprintf("notes-%d.0.json", version))
-		}
-		if r["digest"] == nil || r["digest"] != first["digest"] {
-			s.t.Errorf("%s: got digest %v, want %v", from, r["digest"], first["digest"])
-		}
-	}
-	return draft
-}
-
-// daemon starts the agent.
-func (s *story) daemon() {
-	s.t.Helper()
-	s.agent = exec.Command(filepath.Join(s.bin, "twinkeeld"), "--config", filepath.Join(s.dir, "twinkeel.toml"))
-	s.agent.Stdout, s.agent.Stderr = s.t.Output(), s.t.Output()
-	s.agent.WaitDelay = time.Second // applications' shims hold its output
-	if err := s.agent.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.eventually("the agent's socket", func() bool { _, err := os.Stat(filepath.Join(s.dir, "s")); return err == nil })
-}
-
-func (s *story) killDaemon() {
-	if s.agent == nil {
-		return
-	}
-	_ = s.agent.Process.Kill()
-	_ = s.agent.Wait()
-	s.agent = nil
-	_ = os.Remove(filepath.Join(s.dir, "s"))
-}
-
-// get is what the application answers; empty: it does not.
-func (s *story) get() string {
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:8081/", nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return s.ask(r)
-}
-
-func (s *story) ask(r *http.Request) string {
-	r.Close = true
-	a, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return ""
-	}
-	defer a.Body.Close()
-	b, err := io.ReadAll(a.Body)
-	if err != nil || a.StatusCode != http.StatusOK {
-		return ""
-	}
-	return string(b)
-}
-
-func (s *story) post(note string) {
-	s.t.Helper()
-	r, err := http.NewRequest(http.MethodPost, "http://127.0.0.1:8081/", strings.NewReader(note))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.ask(r)
-	s.contains(s.get(), note)
-}
-
-// wants waits for a version with its notes.
-func (s *story) wants(version string, notes ...string) {
-	s.t.Helper()
-	s.eventually("version "+version+" with its notes", func() bool {
-		got := strings.Split(strings.TrimSpace(s.get()), "\n")
-		return len(got) == len(notes)+2 && got[0] == "version "+version && strings.Join(got[2:], "\n") == strings.Join(notes, "\n")
-	})
-}
-
-// follows reads an application's output, with what comes later, until a line is in it.
-func (s *story) follows(want string) {
-	s.t.Helper()
-	c := exec.Command(filepath.Join(s.bin, "twinkeel"), "--config", filepath.Join(s.dir, "twinkeel.toml"), "app", "logs", "notes", "-n", "1", "-f")
-	out, err := c.StdoutPipe()
-	if err == nil {
-		err = c.Start()
-	}
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	lines := bufio.NewScanner(out)
-	lines.Scan()
-	s.contains(lines.Text(), want)
-	s.twinkeel(0, "app", "restart", "notes")
-	lines.Scan()
-	s.contains(lines.Text(), want)
-	_ = c.Process.Signal(os.Interrupt)
-	if err := c.Wait(); err != nil {
-		s.t.Errorf("app logs -f: %v", err)
-	}
-}
-
-// live is the content of the live generation of the data.
-func (s *story) live() []byte {
-	s.t.Helper()
-	var list []struct {
-		Generation string `json:"generation"`
-		Live       bool   `json:"live"`
-	}
-	if err := json.Unmarshal([]byte(s.twinkeel(0, "app", "data", "list", "notes", "--json")), &list); err != nil {
-		s.t.Fatal(err)
-	}
-	for _, g := range list {
-		if !g.Live {
-			continue
-		}
-		files, err := filepath.Glob(filepath.Join(s.dir, "apps/data/notes/gen", g.Generation, "data/*"))
-		if err != nil || len(files) == 0 {
-			s.t.Fatalf("generation %s: got files %v, %v", g.Generation, files, err)
-		}
-		var all []byte
-		for _, f := range files {
-			b, err := os.ReadFile(f)
-			all = append(append(all, filepath.Base(f)+"\n"...), b...)
-			if err != nil {
-				s.t.Fatal(err)
-			}
-		}
-		return all
-	}
-	s.t.Fatalf("no generation is live: %+v", list)
-	return nil
-}
-
-func (s *story) contains(got, want string) {
-	s.t.Helper()
-	if !strings.Contains(got, want) {
-		s.t.Errorf("got %q, want %q in it", got, want)
-	}
-}
-
-func (s *story) eventually(what string, ok func() bool) {
-	s.t.Helper()
-	for range 600 {
-		if ok() {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	s.t.Fatalf("never came about: %s\n%s", what, s.twinkeel(0, "app", "status"))
 }
