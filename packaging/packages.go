@@ -58,6 +58,7 @@ var packages = []pkg{
 			"commits them or goes back by itself. Downloads run in a service without\n" +
 			"privileges. It does nothing until /etc/twinkeel/twinkeel.toml is there.",
 		depends: []string{"systemd", "twinkeel (= VERSION)"}, hasAccounts: true,
+		suggests: []string{"crun | runc"}, // of hosts that run applications
 		services: []string{"twinkeel-fetcher.socket", "twinkeel-adopt.service", "twinkeeld.service"},
 		contents: []content{
 			{from: "bin/twinkeeld", to: "/usr/bin/"},
@@ -71,6 +72,7 @@ var packages = []pkg{
 			{from: "src/examples/initramfs-tools/script", to: "/usr/share/initramfs-tools/scripts/twinkeel"},
 			{from: "src/examples/systemd/conf.d/50-fetcher.toml", to: "/etc/twinkeel/conf.d/", conffile: true},
 			{from: "src/examples/systemd/twinkeel.toml", to: "/usr/share/doc/twinkeeld/examples/"},
+			{from: "src/examples/systemd/apps.conf", to: "/usr/share/doc/twinkeeld/examples/"},
 		},
 	},
 	{
