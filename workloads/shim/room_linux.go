@@ -34,7 +34,7 @@ type watched struct {
 }
 
 // limit has the file system limit the volumes, or notes those that it does not.
-func (s *supervisor) limit(context.Context) error {
+func (s *supervisor) limit(ctx context.Context) error {
 	s.room = &room{}
 	for _, v := range s.order.Unit.Manifest.Data {
 		w := watched{name: v.Name, dir: s.order.Unit.Data[v.Name], quota: v.Quota}
@@ -43,6 +43,8 @@ func (s *supervisor) limit(context.Context) error {
 		if err != nil && !errors.Is(err, quota.ErrNone) {
 			return fmt.Errorf("volume %s: %w", v.Name, err)
 		}
+		// Before it starts: what it writes at once has grown, too.
+		_ = w.look(ctx, time.Now())
 		s.room.volumes = append(s.room.volumes, w)
 	}
 	return nil
