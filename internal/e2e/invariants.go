@@ -116,7 +116,7 @@ func (e *engine) holds(h *host, slot, version string) error {
 		if err != nil {
 			return err
 		}
-		got, err := h.part(at, int64(len(want)))
+		got, err := h.part(at+h.l.shift(), int64(len(want)))
 		if err != nil {
 			return err
 		}
@@ -187,7 +187,7 @@ func (e *engine) sound(h *host, slot, version string) error {
 // that every boot of which the machine said that it is written down is there.
 func (h *host) checkData() error {
 	image := filepath.Join(h.dir, "data.img")
-	b, err := h.part(dataAt, dataSize*mib)
+	b, err := h.part(dataAt+h.l.shift(), dataSize*mib)
 	if err != nil {
 		return err
 	}
