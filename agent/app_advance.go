@@ -30,7 +30,7 @@ func (a *Agent) advanceApps(ctx context.Context) (AppTransaction, error) {
 		if err != nil {
 			return t, err
 		}
-		if err := a.settleApps(&t); err != nil {
+		if err := a.settleApps(m, &t); err != nil {
 			return t, err
 		}
 		if t.Phase == AppStaging {
@@ -58,23 +58,31 @@ func (a *Agent) advanceApps(ctx context.Context) (AppTransaction, error) {
 	return AppTransaction{}, fmt.Errorf("transaction of applications does not come to rest")
 }
 
-// settleApps makes sure, once in a process, that journal and pointer are what they seem to
-// be: a process before this one may have been killed between a rename and the sync of its
-// directory, and what would be built on that a power cut takes back.
-func (a *Agent) settleApps(t *AppTransaction) error {
-	if a.appSettled || t.Phase == AppIdle {
-		a.appSettled = true
+// settleApps makes sure that journal and pointer are what they seem to be: once in a
+// process, because one before it may have been killed between a rename and the sync of its
+// directory, and again after a failure of adoptLive. What would be built on such a file a
+// power cut takes back.
+func (a *Agent) settleApps(m machine, t *AppTransaction) error {
+	if a.appSettled {
 		return nil
 	}
-	p, err := a.st.pointer(t.Slot)
+	slot := t.Slot
+	if t.Phase == AppIdle {
+		slot = m.boot.Slot
+	}
+	p, err := a.st.pointer(slot)
 	if err != nil {
 		return err
 	}
-	if err := a.st.save(pointerFile(t.Slot), &p); err != nil {
-		return err
+	if p.Current != 0 {
+		if err := a.st.save(pointerFile(slot), &p); err != nil {
+			return err
+		}
 	}
-	if err := a.saveAppJournal(t); err != nil {
-		return err
+	if t.Phase != AppIdle {
+		if err := a.saveAppJournal(t); err != nil {
+			return err
+		}
 	}
 	a.appSettled = true
 	return nil

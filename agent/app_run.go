@@ -135,7 +135,12 @@ func (a *Agent) adoptLive(m machine, d *Deployment) (*Deployment, error) {
 	p.Current = n
 	next.Number = n
 	a.log.Warn("this slot was fallen back to: its applications go on with the newest data", "slot", m.boot.Slot, "deployment", n)
-	return &next, a.st.save(pointerFile(m.boot.Slot), &p)
+	a.appSettled = false
+	if err := a.st.save(pointerFile(m.boot.Slot), &p); err != nil {
+		return d, err
+	}
+	a.appSettled = true
+	return &next, nil
 }
 
 // cycleApps is one round of the daemon's work on applications.
