@@ -63,18 +63,15 @@ func (h *host) record() (bootloader.State, error) {
 	}
 	fs, what := fmt.Sprintf("%s@@%d", h.c.Disk, bootEnvAt), []string{"::/twinkeel"}
 	if h.l.name == systemdBoot.name {
-		fs, what = fmt.Sprintf("%s@@%d", h.c.Disk, mib), []string{"::/loader", "::/twinkeel/record"}
+		fs, what = fmt.Sprintf("%s@@%d", h.c.Disk, mib), []string{"::/loader", "::/twinkeel"}
 	}
 	cmd := exec.CommandContext(h.ctx, "mcopy", append(append([]string{"-s", "-n", "-i", fs}, what...), dir)...)
 	cmd.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=1", "LC_ALL=C")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	// A kernel that is being put in its place may have no cluster yet.
+	if out, err := cmd.CombinedOutput(); err != nil && h.l.name != systemdBoot.name {
 		return bootloader.State{}, fmt.Errorf("boot record: mcopy: %w: %s", err, out)
 	}
 	if h.l.name == systemdBoot.name {
-		at := filepath.Join(dir, sdboot.RecordPath)
-		if err := errors.Join(os.Mkdir(filepath.Dir(at), 0o755), os.Rename(filepath.Join(dir, "record"), at)); err != nil {
-			return bootloader.State{}, err
-		}
 		l, err := sdboot.Open(dir, nil, running.Kernel{})
 		if err != nil {
 			return bootloader.State{}, err
