@@ -53,7 +53,8 @@ func say(format string, args ...any) {
 		return
 	}
 	defer f.Close()
-	if _, err := fmt.Fprintf(f, "<3>%s", line); err != nil {
+	// Without its end, readers of the log would see the line only when the next one came.
+	if _, err := fmt.Fprintf(f, "<3>%s\n", line); err != nil {
 		fmt.Println(line)
 	}
 }
