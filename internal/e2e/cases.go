@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/twinkeel/twinkeel/partitions"
@@ -16,7 +17,7 @@ func scenarios() []scenario {
 		{name: "unhealthy, then a second bad release, then a good one", sample: true, releases: []string{"2.0", "2.1", "2.2"}, tell: badThenGood("2.1")},
 		{name: "no kernel in the slot", sample: true, releases: []string{"2.5"}, tell: fallsBack("2.5")},
 		{name: "init panics", releases: []string{"2.1"}, tell: fallsBack("2.1")},
-		{name: "init hangs", releases: []string{"2.3"}, tell: fallsBack("2.3")},
+		{name: "init hangs", releases: []string{"2.3"}, tell: fallsBack("2.3", "no commit within")},
 		{name: "agent's configuration cannot be read, it ends again and again", releases: []string{"2.6"}, tell: fallsBack("2.6")},
 		{name: "everything stopped, guard included", releases: []string{"2.7"}, tell: fallsBack("2.7")},
 		{name: "kernel busy with one thread, nothing else runs", releases: []string{"2.9"}, tell: fallsBack("2.9")},
@@ -92,8 +93,9 @@ func updates(e *engine, h *host, random *rand.Rand) error {
 	return h.ends("a", "1.0", 4)
 }
 
-// fallsBack tells of a release that does not get through its trial.
-func fallsBack(version string) func(*engine, *host, *rand.Rand) error {
+// fallsBack tells of a release that does not get through its trial, and whose kernel's
+// log, as the old one shows it, has the words.
+func fallsBack(version string, words ...string) func(*engine, *host, *rand.Rand) error {
 	return func(_ *engine, h *host, _ *rand.Rand) error {
 		if err := h.updated(version); err != nil {
 			return err
@@ -103,6 +105,15 @@ func fallsBack(version string) func(*engine, *host, *rand.Rand) error {
 			return err
 		}
 		h.note("from the reboot into the bad release to the old one at rest: %.1f s", time.Since(began).Seconds())
+		out, err := h.operator(0, "history", "-n", "1")
+		for _, w := range words {
+			if err == nil && !strings.Contains(out, w) {
+				err = fmt.Errorf("history: got %s, want a kernel's log with %q", out, w)
+			}
+		}
+		if err != nil {
+			return err
+		}
 		return h.disarmed()
 	}
 }
