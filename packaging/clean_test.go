@@ -150,6 +150,8 @@ func modules(t *testing.T, root string) {
 		t.Fatal(err)
 	}
 	run(t, "cp", "-a", found[0], to)
+	// What the kernel can unpack is asked of its configuration.
+	run(t, "cp", "../.cache/vm/boot/config-"+filepath.Base(found[0]), filepath.Join(root, "tmp"))
 }
 
 // volatile are places that any package manager leaves traces in.

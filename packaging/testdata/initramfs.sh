@@ -4,6 +4,7 @@ fresh=
 [ -e /lib/modules ] || fresh=/lib/modules
 mkdir -p /lib/modules
 mv "/tmp/modules/$kernel" /lib/modules/
+mv "/tmp/config-$kernel" /boot/
 depmod "$kernel"
 work=$(mktemp -d /tmp/initramfs.XXXXXX)
 export SOURCE_DATE_EPOCH=1700000000
@@ -52,5 +53,5 @@ grep -q ' PATH=' "$work/slots.d/tmp/initramfs.env"
 if grep -E ' (BOOT|ROOT|rootmnt|init|quiet)=' "$work/slots.d/tmp/initramfs.env"; then exit 1; fi
 umount "$work/slots.d/usr/sbin/twinkeel-init"
 cd /
-rm -rf "$work" "/lib/modules/$kernel" /etc/initramfs-tools/conf.d/twinkeel
+rm -rf "$work" "/lib/modules/$kernel" "/boot/config-$kernel" /etc/initramfs-tools/conf.d/twinkeel
 [ -z "$fresh" ] || rmdir "$fresh"
