@@ -60,29 +60,27 @@ func (a *Agent) advanceApps(ctx context.Context) (AppTransaction, error) {
 
 // settleApps makes sure that journal and pointer are what they seem to be: once in a
 // process, because one before it may have been killed between a rename and the sync of its
-// directory, and again after a failure of adoptLive. What would be built on such a file a
-// power cut takes back.
+// directory, and again when adoptLive failed. What would be built on such a file a power
+// cut takes back.
 func (a *Agent) settleApps(m machine, t *AppTransaction) error {
-	if a.appSettled {
+	if a.appSettled || t.Phase == AppIdle && !t.Adopting {
+		a.appSettled = true
 		return nil
 	}
 	slot := t.Slot
-	if t.Phase == AppIdle {
+	if t.Adopting {
 		slot = m.boot.Slot
 	}
 	p, err := a.st.pointer(slot)
 	if err != nil {
 		return err
 	}
-	if p.Current != 0 {
-		if err := a.st.save(pointerFile(slot), &p); err != nil {
-			return err
-		}
+	if err := a.st.save(pointerFile(slot), &p); err != nil {
+		return err
 	}
-	if t.Phase != AppIdle {
-		if err := a.saveAppJournal(t); err != nil {
-			return err
-		}
+	t.Adopting = false
+	if err := a.saveAppJournal(t); err != nil {
+		return err
 	}
 	a.appSettled = true
 	return nil
@@ -132,7 +130,7 @@ func (a *Agent) doApps(ctx context.Context, s AppStep, m machine, t *AppTransact
 // observeApps looks at what is so.
 func (a *Agent) observeApps(ctx context.Context, m machine, t *AppTransaction) (AppObservation, error) {
 	o := AppObservation{Verdict: a.appVerdict}
-	if t.Phase == AppIdle {
+	if t.Phase == AppIdle && !t.Adopting {
 		return o, nil
 	}
 	p, err := a.st.pointer(t.Slot)

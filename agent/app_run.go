@@ -135,8 +135,21 @@ func (a *Agent) adoptLive(m machine, d *Deployment) (*Deployment, error) {
 	p.Current = n
 	next.Number = n
 	a.log.Warn("this slot was fallen back to: its applications go on with the newest data", "slot", m.boot.Slot, "deployment", n)
+	// The journal tells a process that comes after this one that the pointer may not be durable.
+	t, err := a.appJournal()
+	if err != nil {
+		return d, err
+	}
+	t.Adopting = true
+	if err := a.saveAppJournal(&t); err != nil {
+		return d, err
+	}
 	a.appSettled = false
 	if err := a.st.save(pointerFile(m.boot.Slot), &p); err != nil {
+		return d, err
+	}
+	t.Adopting = false
+	if err := a.saveAppJournal(&t); err != nil {
 		return d, err
 	}
 	a.appSettled = true

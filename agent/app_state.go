@@ -74,6 +74,9 @@ type AppTransaction struct {
 	Reason   string    `json:"reason,omitempty"` // the operator's
 	Started  time.Time `json:"started,omitzero"`
 	Bytes    int64     `json:"bytes,omitempty"`
+	// Adopting is set, in any phase, while the pointer of the running slot is turned to the
+	// newest data after a fallback.
+	Adopting bool `json:"adopting,omitempty"`
 }
 
 // The records of the directory "apps" in the state directory. Manifests are

@@ -55,6 +55,11 @@ func (r Runtime) attach(ctx context.Context, s Start, pidFile, complaints string
 	}
 	for {
 		if ended(c.Process.Pid) {
+			// An application may have ended before anybody asked for it. Of what it could not
+			// start runsc complains.
+			if _, err := os.Stat(pidFile); err == nil && tail(complaints) == "" {
+				return c.Process.Pid, nil
+			}
 			return 0, fmt.Errorf("it did not start: %w", c.Wait())
 		}
 		if _, err := os.Stat(pidFile); err == nil {
