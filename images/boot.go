@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinkeel/twinkeel/internal/cpio"
 	"github.com/twinkeel/twinkeel/release"
 )
 
@@ -204,18 +205,11 @@ func unpackInitrd(ctx context.Context, b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(rest) > 0 && !bytes.HasPrefix(rest, []byte(cpioMagic)) {
+	if len(rest) > 0 && !bytes.HasPrefix(rest, []byte(cpio.Magic)) {
 		return nil, fmt.Errorf("got %.6q at byte %d, want a cpio archive, plain or compressed", rest, n)
 	}
 	return append(b[:n:n], rest...), nil
 }
-
-// A cpio archive in the form "newc": headers of hexadecimal numbers.
-const (
-	cpioMagic  = "070701"
-	cpioHeader = 110
-	cpioEnd    = "TRAILER!!!"
-)
 
 // plainArchives returns how many bytes of plain archives, with the zeros behind them, b
 // begins with.
@@ -223,11 +217,11 @@ func plainArchives(b []byte) (int, error) {
 	at := 0
 	for {
 		next := at + len(b[at:]) - len(bytes.TrimLeft(b[at:], "\x00"))
-		if !bytes.HasPrefix(b[next:], []byte(cpioMagic)) {
+		if !bytes.HasPrefix(b[next:], []byte(cpio.Magic)) {
 			return next, nil
 		}
 		for at = next; ; {
-			if len(b)-at < cpioHeader || !bytes.HasPrefix(b[at:], []byte(cpioMagic)) {
+			if len(b)-at < cpio.HeaderSize || !bytes.HasPrefix(b[at:], []byte(cpio.Magic)) {
 				return 0, fmt.Errorf("cpio archive: got no entry at byte %d", at)
 			}
 			size, err := strconv.ParseUint(string(b[at+54:at+62]), 16, 32)
@@ -235,13 +229,13 @@ func plainArchives(b []byte) (int, error) {
 			if err := errors.Join(err, err2); err != nil {
 				return 0, fmt.Errorf("cpio archive: entry at byte %d: %w", at, err)
 			}
-			name := at + cpioHeader
+			name := at + cpio.HeaderSize
 			content := (uint64(name) + length + 3) &^ 3
 			end := (content + size + 3) &^ 3
 			if length == 0 || end > uint64(len(b))+3 || content > uint64(len(b)) {
 				return 0, fmt.Errorf("cpio archive: entry at byte %d ends at %d of %d", at, end, len(b))
 			}
-			last := string(b[name:uint64(name)+length-1]) == cpioEnd
+			last := string(b[name:uint64(name)+length-1]) == cpio.End
 			if at = int(min(end, uint64(len(b)))); last {
 				break
 			}

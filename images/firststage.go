@@ -1,14 +1,13 @@
 package images
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
 
-	"github.com/twinkeel/twinkeel/internal/erofs/mkfs"
+	"github.com/twinkeel/twinkeel/internal/cpio"
 )
 
 // FirstStage is where the package of the agent puts the first stage. A source that has it
@@ -36,15 +35,15 @@ func (b *build) firstStage(ctx context.Context, version string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	var a archive
+	var a cpio.Archive
 	for _, dir := range []string{"dev", "mnt", "modules", "proc", "run", "sys", "sysroot"} {
-		a.add(dir, mkfs.Directory|0o755, nil)
+		a.Add(dir, cpio.Directory|0o755, nil)
 	}
 	program, err := b.content(FirstStage)
 	if err != nil {
 		return nil, err
 	}
-	a.add("init", mkfs.Regular|0o755, program)
+	a.Add("init", cpio.Regular|0o755, program)
 	for i, name := range list {
 		content, err := b.content(m.dir + "/" + name)
 		if err != nil {
@@ -53,9 +52,8 @@ func (b *build) firstStage(ctx context.Context, version string) ([]byte, error) 
 		if content, err = unpack(ctx, content); err != nil {
 			return nil, fmt.Errorf("module %s: %w", name, err)
 		}
-		a.add(fmt.Sprintf("modules/%03d-%s.ko", i, moduleName(name)), mkfs.Regular|0o644, content)
+		a.Add(fmt.Sprintf("modules/%03d-%s.ko", i, moduleName(name)), cpio.Regular|0o644, content)
 	}
-	a.add(cpioEnd, 0, nil)
 	return a.Bytes(), nil
 }
 
@@ -120,22 +118,4 @@ func (m moduleTree) order(names []string, must int) (list []string, err error) {
 		}
 	}
 	return list, nil
-}
-
-// archive is a cpio archive in the form that the kernel reads ("newc"). Source:
-// linux/Documentation/driver-api/early-userspace/buffer-format.rst.
-type archive struct {
-	bytes.Buffer
-	inode int
-}
-
-// add appends a file or directory, of root and without a time.
-func (a *archive) add(name string, mode uint32, content []byte) {
-	a.inode++
-	fmt.Fprintf(a, cpioMagic+"%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x",
-		a.inode, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name)+1, 0)
-	a.WriteString(name + "\x00")
-	a.Write(make([]byte, -a.Len()&3))
-	a.Write(content)
-	a.Write(make([]byte, -a.Len()&3))
 }

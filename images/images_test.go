@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinkeel/twinkeel/internal/cpio"
 	"github.com/twinkeel/twinkeel/internal/erofs"
 )
 
@@ -29,17 +29,11 @@ type node struct {
 	age                 time.Duration // before epoch
 }
 
-// cpio returns an archive with one file and, behind it, the end.
-func cpio(name, content string) string {
-	var b bytes.Buffer
-	for _, e := range [][2]string{{name, content}, {cpioEnd, ""}} {
-		fmt.Fprintf(&b, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x", 1, 0o100644, 0, 0, 1, 0, len(e[1]), 0, 0, 0, 0, len(e[0])+1, 0)
-		b.WriteString(e[0] + "\x00")
-		b.Write(make([]byte, -b.Len()&3))
-		b.WriteString(e[1])
-		b.Write(make([]byte, -b.Len()&3))
-	}
-	return b.String()
+// initrd returns an archive with one file.
+func initrd(name, content string) string {
+	var a cpio.Archive
+	a.Add(name, cpio.Regular|0o644, []byte(content))
+	return string(a.Bytes())
 }
 
 func gzipped(s string) string {
@@ -52,7 +46,7 @@ func gzipped(s string) string {
 
 // system is a small root file system.
 func system() []node {
-	early, main := cpio("microcode", "early"), cpio("init", strings.Repeat("main", 100))
+	early, main := initrd("microcode", "early"), initrd("init", strings.Repeat("main", 100))
 	return []node{
 		{name: "boot", mode: fs.ModeDir | 0o755},
 		{name: "boot/vmlinuz-6.1", content: "kernel", mode: 0o644},
@@ -184,7 +178,7 @@ func TestKernelAndInitrdAreUnpackedIntoTheBootImage(t *testing.T) {
 		t.Fatalf("boot image: got %d bytes, %v", len(b), err)
 	}
 	want := map[string]string{"vmlinuz": "kernel",
-		"initrd.img": cpio("microcode", "early") + strings.Repeat("\x00", 512) + cpio("init", strings.Repeat("main", 100))}
+		"initrd.img": initrd("microcode", "early") + strings.Repeat("\x00", 512) + initrd("init", strings.Repeat("main", 100))}
 	reader := tar.NewReader(bytes.NewReader(b))
 	for range want {
 		h, err := reader.Next()
@@ -300,7 +294,7 @@ func TestTheFirstStageGetsItsModulesInTheOrderOfTheirNeeds(t *testing.T) {
 	}
 	at := -1
 	for _, want := range []string{"init\x00", "first stage", "modules/000-dm_mod.ko", "modules/001-dm_bufio.ko", "modules/002-dm_verity.ko",
-		"modules/003-libcrc32c.ko", "modules/004-erofs.ko\x00\x00erofs", "modules/005-xfs.ko", cpioEnd} {
+		"modules/003-libcrc32c.ko", "modules/004-erofs.ko\x00\x00erofs", "modules/005-xfs.ko", cpio.End} {
 		next := bytes.Index(b, []byte(want))
 		if next <= at {
 			t.Errorf("%q: got it at %d, want it behind %d", want, next, at)
@@ -363,7 +357,7 @@ func TestRulesSayWhatTheyMean(t *testing.T) {
 }
 
 func TestEveryCompressionOfDebianIsUnpacked(t *testing.T) {
-	want := cpio("init", "content")
+	want := initrd("init", "content")
 	for _, c := range compressions {
 		if c.program == nil {
 			continue
@@ -384,8 +378,8 @@ func TestEveryCompressionOfDebianIsUnpacked(t *testing.T) {
 }
 
 func FuzzPlainArchives(f *testing.F) {
-	f.Add([]byte(cpio("init", "x")))
-	f.Add([]byte(cpio("early", "x") + "\x00\x00\x00\x00" + gzipped(cpio("init", "y"))))
+	f.Add([]byte(initrd("init", "x")))
+	f.Add([]byte(initrd("early", "x") + "\x00\x00\x00\x00" + gzipped(initrd("init", "y"))))
 	f.Add([]byte("070701ffffffffffffffff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n, err := plainArchives(b)

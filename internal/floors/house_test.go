@@ -29,6 +29,7 @@ var house = []room{
 	{"deltas/decode", 3, shared, "the fetcher decodes; the publisher decodes to verify what it made"},
 	{"deltas/bsdiff40", 3, shared, "interchange with other tools, in nobody's way"},
 	{"internal/erofs", 0, shared, "how a file system lies on a disk, and nothing else"},
+	{"internal/cpio", 0, shared, "archives that a kernel starts from, whoever makes one"},
 	{"internal/ext4", 0, publisher, "the same, of another one"},
 	{"internal/erofs/mkfs", 0, publisher, "how one is written; a host writes none"},
 	{"deltas/diff/suffix", 3, publisher, "sorting; knows bytes only"},

@@ -1,10 +1,11 @@
 package vm
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/twinkeel/twinkeel/internal/cpio"
 )
 
 // modules are what the guest loads, in this order; none of them is built into Debian's
@@ -25,31 +26,30 @@ var firstStageModules = append(modules[:len(modules)-1:len(modules)-1],
 // FirstStage returns an uncompressed initramfs whose init is twinkeel-init, at the given
 // path.
 func (t Tools) FirstStage(init string) ([]byte, error) {
-	var a archive
-	a.add(".", 0o040755, nil)
+	var a cpio.Archive
+	a.Add(".", cpio.Directory|0o755, nil)
 	for _, dir := range []string{"dev", "proc", "sys", "run", "modules", "sysroot", "mnt"} {
-		a.add(dir, 0o040755, nil)
+		a.Add(dir, cpio.Directory|0o755, nil)
 	}
 	b, err := os.ReadFile(init)
 	if err != nil {
 		return nil, err
 	}
-	a.add("init", 0o100755, b)
+	a.Add("init", cpio.Regular|0o755, b)
 	if err := t.addModules(&a, "modules", firstStageModules); err != nil {
 		return nil, err
 	}
-	a.add("TRAILER!!!", 0, nil)
 	return a.Bytes(), nil
 }
 
 // addModules adds modules to dir, named so that their names sort as they are given.
-func (t Tools) addModules(a *archive, dir string, list []string) error {
+func (t Tools) addModules(a *cpio.Archive, dir string, list []string) error {
 	for i, m := range list {
 		b, err := os.ReadFile(filepath.Join(t.Modules, m+".ko"))
 		if err != nil {
 			return err
 		}
-		a.add(fmt.Sprintf("%s/%02d-%s.ko", dir, i, filepath.Base(m)), 0o100644, b)
+		a.Add(fmt.Sprintf("%s/%02d-%s.ko", dir, i, filepath.Base(m)), cpio.Regular|0o644, b)
 	}
 	return nil
 }
@@ -57,39 +57,19 @@ func (t Tools) addModules(a *archive, dir string, list []string) error {
 // Initramfs returns an uncompressed initramfs: guest as its init, the modules, and the
 // file /release with the given content, by which a booted slot is known.
 func (t Tools) Initramfs(guest, release string) ([]byte, error) {
-	var a archive
-	a.add(".", 0o040755, nil)
+	var a cpio.Archive
+	a.Add(".", cpio.Directory|0o755, nil)
 	for _, dir := range []string{"dev", "proc", "sys", "mod", "efi"} {
-		a.add(dir, 0o040755, nil)
+		a.Add(dir, cpio.Directory|0o755, nil)
 	}
 	init, err := os.ReadFile(guest)
 	if err != nil {
 		return nil, err
 	}
-	a.add("init", 0o100755, init)
-	a.add("release", 0o100644, []byte(release+"\n"))
+	a.Add("init", cpio.Regular|0o755, init)
+	a.Add("release", cpio.Regular|0o644, []byte(release+"\n"))
 	if err := t.addModules(&a, "mod", modules); err != nil {
 		return nil, err
 	}
-	a.add("TRAILER!!!", 0, nil)
 	return a.Bytes(), nil
 }
-
-// archive is a cpio archive in the form that the kernel reads ("newc").
-type archive struct {
-	bytes.Buffer
-	inode int
-}
-
-// add appends a file or directory.
-func (a *archive) add(name string, mode uint32, content []byte) {
-	a.inode++
-	fmt.Fprintf(a, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x",
-		a.inode, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name)+1, 0)
-	a.WriteString(name + "\x00")
-	a.pad()
-	a.Write(content)
-	a.pad()
-}
-
-func (a *archive) pad() { a.Write(make([]byte, -a.Len()&3)) }

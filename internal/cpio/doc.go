@@ -1,0 +1,6 @@
+// Package cpio writes archives as a Linux kernel unpacks them into its first file system:
+// cpio's form "newc". Everything in them belongs to root and has no time, so that the same
+// entries make the same bytes.
+//
+// Source: linux/Documentation/driver-api/early-userspace/buffer-format.rst.
+package cpio
