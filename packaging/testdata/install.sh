@@ -18,7 +18,9 @@ done
 [ "$(systemctl is-enabled twinkeel-serve.service || true)" = disabled ]
 said=$(systemd-analyze verify --man=no twinkeeld.service twinkeel-adopt.service twinkeel-fetcher.socket \
 	twinkeel-renew.timer twinkeel-check.timer twinkeel-serve.service 2>&1)
-! echo "$said" | grep twinkeel
+if echo "$said" | grep twinkeel; then
+	exit 1
+fi
 
 # The configuration of the package is a conffile; manual pages and completions are there.
 grep -qx /etc/twinkeel/conf.d/50-fetcher.toml /var/lib/dpkg/info/twinkeeld.conffiles

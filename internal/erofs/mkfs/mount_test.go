@@ -19,7 +19,7 @@ import (
 // The kernel is the judge of what was written: it says of every node what the tree said.
 func TestKernelReadsWhatTheTreeSays(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
+		missing(t, "mounting needs root")
 	}
 	dir := t.TempDir()
 	for i := range 30 {
