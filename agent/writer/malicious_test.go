@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -119,7 +120,7 @@ func (c *captured) pass(writer *net.UnixConn) {
 				}
 			}
 			mu.Unlock()
-			_, _, err = real.(*net.UnixConn).WriteMsgUnix(buf[:n], oob[:on], nil)
+			err = sendAll(real.(*net.UnixConn), buf[:n], oob[:on])
 			closeRights(oob[:on])
 			if err != nil {
 				return
@@ -154,6 +155,15 @@ func (c *captured) pass(writer *net.UnixConn) {
 			return
 		}
 	}
+}
+
+// sendAll sends all of b, and oob with its first byte: one message may take a part only.
+func sendAll(c *net.UnixConn, b, oob []byte) error {
+	n, _, err := c.WriteMsgUnix(b, oob, nil)
+	if err == nil && n < len(b) {
+		_, err = c.Write(b[n:])
+	}
+	return err
 }
 
 func closeRights(oob []byte) {
@@ -298,7 +308,7 @@ func TestACapturedFetcherCausesNothingButDelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = null.Close() }()
+	t.Cleanup(func() { _ = null.Close() }) // the parallel cases outlive this function
 	onData := func(op string, change func(answer) []byte) func(*target) func(answer) []byte {
 		return func(*target) func(answer) []byte {
 			return func(a answer) []byte {
@@ -347,7 +357,10 @@ func TestACapturedFetcherCausesNothingButDelay(t *testing.T) {
 		}),
 		"the end before the data": onData("decode", func(a answer) []byte { return append(frame('E', []byte(`{"code":"ok"}`)), a.bytes()...) }),
 		"descriptors": onData("decode", func(a answer) []byte {
-			_, _, _ = a.conn.WriteMsgUnix(a.bytes(), unix.UnixRights(int(null.Fd()), int(null.Fd())), nil)
+			b := flip(a)
+			if err := sendAll(a.conn, b, unix.UnixRights(int(null.Fd()), int(null.Fd()))); errors.Is(err, unix.EBADF) {
+				t.Error(err)
+			}
 			return []byte{}
 		}),
 		"one answer for all": func(*target) func(answer) []byte {
