@@ -166,6 +166,16 @@ func sendAll(c *net.UnixConn, b, oob []byte) error {
 	return err
 }
 
+func openNull(t *testing.T) *os.File {
+	t.Helper()
+	null, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = null.Close() })
+	return null
+}
+
 func closeRights(oob []byte) {
 	list, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
@@ -304,11 +314,7 @@ func (tg *target) update(t *testing.T) error {
 // that lies in every answer, or in some, and then with an honest one: nothing wrong is
 // ever armed, and what was done to it leaves no mark (no denial, no pause).
 func TestACapturedFetcherCausesNothingButDelay(t *testing.T) {
-	null, err := os.Open("/dev/null")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = null.Close() }) // the parallel cases outlive this function
+	null := openNull(t)
 	onData := func(op string, change func(answer) []byte) func(*target) func(answer) []byte {
 		return func(*target) func(answer) []byte {
 			return func(a answer) []byte {
