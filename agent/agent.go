@@ -93,13 +93,15 @@ type Agent struct {
 	// appRestarted is the transaction for which the old set was started once more.
 	appRestarted uint64
 
-	mem    sync.Mutex         // guards what follows
-	wake   context.CancelFunc // ends the daemon's nap
-	polls  uint64
-	cancel context.CancelFunc // of the work that op's holder does
-	last   lastCheck
-	event  *Event
-	emit   func(Event)
+	mem        sync.Mutex         // guards what follows
+	wake       context.CancelFunc // ends the daemon's nap
+	polls      uint64
+	doing      string // what op's holder does, for people
+	doingSince time.Time
+	cancel     context.CancelFunc // of the work that op's holder does
+	last       lastCheck
+	event      *Event
+	emit       func(Event)
 
 	appOffers   map[string]appOffer // what the newest poll found, by name
 	appProblems map[string]Reason   // why apps do not run, by name
@@ -151,10 +153,10 @@ func New(o Options) (*Agent, error) {
 }
 
 // acquire takes the agent for one piece of work that may change something: no other
-// goroutine and no other process does so meanwhile.
-func (a *Agent) acquire() (release func(), err error) {
+// goroutine and no other process does so meanwhile. Who comes in vain is told what it is.
+func (a *Agent) acquire(what string) (release func(), err error) {
 	if !a.op.TryLock() {
-		return nil, &Refusal{Reason{CodeBusy, "another operation is under way"}, nil}
+		return nil, &Refusal{Reason{CodeBusy, a.busyWith()}, nil}
 	}
 	unlock := func() {}
 	if !a.owner && a.st.dir != nil {
@@ -163,7 +165,26 @@ func (a *Agent) acquire() (release func(), err error) {
 			return nil, err
 		}
 	}
-	return func() { unlock(); a.op.Unlock() }, nil
+	a.mem.Lock()
+	a.doing, a.doingSince = what, a.o.Clock.Now()
+	a.mem.Unlock()
+	return func() {
+		unlock()
+		a.mem.Lock()
+		a.doing = ""
+		a.mem.Unlock()
+		a.op.Unlock()
+	}, nil
+}
+
+// busyWith says what the work under way is, and for how long.
+func (a *Agent) busyWith() string {
+	a.mem.Lock()
+	defer a.mem.Unlock()
+	if a.doing == "" { // it has just begun, or just ended
+		return "another operation is under way"
+	}
+	return fmt.Sprintf("%s has been under way for %s", a.doing, a.o.Clock.Now().Sub(a.doingSince).Round(time.Second))
 }
 
 // Own takes the state directory for as long as the process lives, as a daemon does.

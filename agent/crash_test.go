@@ -389,6 +389,24 @@ func TestEveryFaultInEveryStoryEndsWell(t *testing.T) {
 	}
 }
 
+func TestARefusalForBeingBusySaysWithWhat(t *testing.T) {
+	h, err := begin(stories[0], 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.m.Process(func(a *agent.Agent) {
+		var refused error
+		_, err := a.Do(t.Context(), agent.Request{Verb: agent.VerbUpdate}, func(agent.Event) {
+			if refused == nil {
+				_, refused = a.Do(t.Context(), agent.Request{Verb: agent.VerbCheck}, nil)
+			}
+		})
+		if agent.CodeOf(refused) != agent.CodeBusy || !strings.Contains(refused.Error(), "another update has been under way for ") {
+			t.Errorf("a check during an update (which ended with %v): got %v", err, refused)
+		}
+	})
+}
+
 func TestTwoAgentsAtOnceRefuse(t *testing.T) {
 	h, err := begin(stories[0], 1)
 	if err != nil {

@@ -42,7 +42,7 @@ func (a *Agent) Do(ctx context.Context, r Request, emit func(Event)) (Result, er
 	default:
 		return Result{}, &Refusal{Reason{CodeUsage, fmt.Sprintf("unknown request %.40q", r.Verb)}, nil}
 	}
-	unlock, err := a.await(ctx)
+	unlock, err := a.await(ctx, "another "+string(r.Verb))
 	if err != nil {
 		return Result{}, err
 	}
@@ -69,9 +69,9 @@ const (
 )
 
 // await is acquire for somebody who can wait a little.
-func (a *Agent) await(ctx context.Context) (func(), error) {
+func (a *Agent) await(ctx context.Context, what string) (func(), error) {
 	for waited := time.Duration(0); ; waited += patienceStep {
-		unlock, err := a.acquire()
+		unlock, err := a.acquire(what)
 		if CodeOf(err) != CodeBusy || waited >= patience {
 			return unlock, err
 		}

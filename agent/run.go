@@ -56,7 +56,7 @@ func (a *Agent) sleep(ctx context.Context, d time.Duration) error {
 
 // cycle does one round of work and returns how long to wait for the next.
 func (a *Agent) cycle(ctx context.Context, poll bool) time.Duration {
-	release, err := a.acquire()
+	release, err := a.acquire("the daemon's own round")
 	if err != nil {
 		a.note(nil, err)
 		return a.next(Transaction{})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/agent/control"
 	"github.com/twinkeel/twinkeel/internal/vm"
 )
 
@@ -165,9 +166,12 @@ func (h *host) run(words ...string) (code int, out string, err error) {
 }
 
 // operator runs twinkeel, which has to end with code; if the machine goes down meanwhile,
-// that is 0.
+// that is 0. While the daemon is busy, as it can be for long on a slow machine, it is asked again.
 func (h *host) operator(code int, args ...string) (string, error) {
 	got, out, err := h.run(append([]string{"/usr/bin/twinkeel"}, args...)...)
+	for again := 0; again < 10 && err == nil && got == control.ExitBusy; again++ {
+		got, out, err = h.run(append([]string{"/usr/bin/twinkeel"}, args...)...)
+	}
 	if err != nil && !errors.Is(err, vm.ErrEnded) {
 		return out, err
 	}
