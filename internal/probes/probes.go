@@ -6,22 +6,6 @@ import (
 	"strings"
 )
 
-// Expectation is what a level of isolation may leave open.
-type Expectation struct {
-	Most int // probes open at most
-	// Known are the names that may be open: each with the reason why it is harmless.
-	Known map[string]string
-}
-
-// Container is what is expected of level container, without any permission.
-var Container = Expectation{
-	Most: 2,
-	Known: map[string]string{
-		"socket-inet": "programs talk to themselves over the loopback of their own, empty network",
-		"oom-score":   "a process may offer itself to be killed first",
-	},
-}
-
 // Result is the answer of one probe.
 type Result struct {
 	Name string

@@ -16,9 +16,14 @@ func TestTheListHasSeventyProbesAndEachOnce(t *testing.T) {
 	if len(All) < 70 {
 		t.Errorf("got %d probes, want at least 70", len(All))
 	}
-	for name := range Container.Known {
-		if !seen[name] {
-			t.Errorf("expected to be open: %q, which is no probe", name)
+	for _, e := range []Expectation{Container(), Sandbox(), Emulator(), Guest()} {
+		for name, x := range e.Known {
+			if !seen[name] || x.Why == "" {
+				t.Errorf("%s: expected to be open: %q, which is no probe, or has no reason", e.Place, name)
+			}
+		}
+		if e.Most > len(e.Known) {
+			t.Errorf("%s: got %d open at most, and %d that may be", e.Place, e.Most, len(e.Known))
 		}
 	}
 }
@@ -32,7 +37,7 @@ func TestAProbeWithoutAnAnswerIsOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	open, err := Container.Judge(results)
+	open, err := Container().Judge(results)
 	if len(open) != 1 || open[0].Name != All[0].Name || err == nil {
 		t.Errorf("got %v, %v, want %s open and an error", open, err, All[0].Name)
 	}

@@ -49,7 +49,7 @@ func TestLevelContainerLeavesTwoProbesOpenAtMost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		open, err := probes.Container.Judge(results)
+		open, err := probes.Container().Judge(results)
 		if err != nil {
 			t.Error(err)
 		}
@@ -68,7 +68,7 @@ func TestTheProbesSeeAnOpenMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	open, err := probes.Container.Judge(results)
+	open, err := probes.Container().Judge(results)
 	if len(open) < 60 || err == nil {
 		t.Errorf("got %d of %d open on the machine itself (%v), want at least 60", len(open), len(results), err)
 	}
