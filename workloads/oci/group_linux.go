@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/twinkeel/twinkeel/workloads/stray"
 )
 
 // groups is where the hierarchies are mounted.
@@ -157,30 +159,8 @@ func (h Hierarchy) Kill(ctx context.Context, path string) error {
 }
 
 // KillMarked ends the processes in the group at path that have a variable, NAME=value, in
-// their environment. They are stopped before the first one is killed, so that those that
-// fork for ever come to an end; what hides its environment stays, and counts against the
-// group's limits.
+// their environment; see stray.End. What hides its environment counts against the group's
+// limits.
 func (h Hierarchy) KillMarked(path, variable string) {
-	const rounds = 100 // of forks that were under way
-	stopped := map[int]bool{}
-	for range rounds {
-		before := len(stopped)
-		for _, pid := range h.Members(path) {
-			if !stopped[pid] && marked(pid, variable) && syscall.Kill(pid, syscall.SIGSTOP) == nil {
-				stopped[pid] = true
-			}
-		}
-		if len(stopped) == before {
-			break
-		}
-	}
-	for pid := range stopped {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
-}
-
-// marked reports whether a process has a variable in its environment.
-func marked(pid int, variable string) bool {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	return err == nil && slices.Contains(strings.Split(string(b), "\x00"), variable)
+	stray.End(func() []int { return h.Members(path) }, variable)
 }

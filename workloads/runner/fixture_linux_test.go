@@ -130,7 +130,7 @@ func newHost(t testing.TB, runtime string) *host {
 		for n := range 200 {
 			for _, name := range []string{"web", "other", "third"} {
 				if left := oci.Groups().Members(fmt.Sprintf("/twinkeel/%s.%d", name, n)); len(left) > 0 {
-					t.Errorf("processes of %s are left: %v", name, left)
+					t.Errorf("processes of %s are left: %v", name, describe(left))
 				}
 			}
 		}
@@ -142,6 +142,16 @@ func newHost(t testing.TB, runtime string) *host {
 		}
 	})
 	return h
+}
+
+// describe is what is known of processes.
+func describe(pids []int) (list []string) {
+	for _, pid := range pids {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		c, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		list = append(list, fmt.Sprintf("%d: %.120q %.200q %v", pid, b, c, err))
+	}
+	return list
 }
 
 // open is a new agent's Runner in the place of an earlier one.
@@ -234,14 +244,14 @@ func (h *host) image(name string, change func(root string)) (string, release.Ima
 	return file, img
 }
 
-func copyFile(t testing.TB, from, to string, mode os.FileMode) {
+func copyFile(t testing.TB, from, to string, mode uint32) {
 	t.Helper()
 	b, err := os.ReadFile(from)
 	if err == nil {
-		err = os.WriteFile(to, b, mode)
+		err = os.WriteFile(to, b, 0o600)
 	}
 	if err == nil {
-		err = os.Chmod(to, mode) // past the umask, with setuid
+		err = unix.Chmod(to, mode) // past the umask, with setuid, which os.Chmod has another bit for
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -68,8 +68,14 @@ func (c *machine) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	// Like a container's root, it is one where neither devices nor other users' rights work.
+	root := c.path(machineRoot)
+	const flags = unix.MS_BIND | unix.MS_NOSUID | unix.MS_NODEV
+	if err := errors.Join(unix.Mount(root, root, "", unix.MS_BIND, ""), unix.Mount("", root, "", unix.MS_REMOUNT|flags, "")); err != nil {
+		return fmt.Errorf("root of the machine: %w", err)
+	}
 	in := c.input()
-	in.Root, in.NetNS = c.path(machineRoot), c.namespace()
+	in.Root, in.NetNS = root, c.namespace()
 	b, err := spec.Machine(in, e)
 	if err != nil {
 		return err
@@ -253,11 +259,11 @@ func (c *machine) start(ctx context.Context) (process, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = theirs.Close() }()
 	// The monitor's descriptor is the second one, whether it is used or not.
 	b := oci.Start{ID: c.order.ID, Bundle: c.dir, Output: c.output, Files: []*os.File{theirs, theirs}}
 	pid, err := c.order.Runtime.Run(ctx, b)
-	if err != nil {
+	// Held here, it would hide that the machine has ended.
+	if err = errors.Join(err, theirs.Close()); err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
 	p, err := os.FindProcess(pid)

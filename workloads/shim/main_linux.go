@@ -241,6 +241,11 @@ func (s *supervisor) mountRoot(ids *mount.Mapping, image string) error {
 // on a disk, and nobody else looks into that.
 func (s *supervisor) checkVolume(ctx context.Context, v release.AppVolume) error {
 	dir := s.order.Unit.Data[v.Name]
+	if st, err := os.Lstat(dir); err != nil {
+		return err
+	} else if !st.IsDir() {
+		return fmt.Errorf("%s: got %s, want a directory", dir, st.Mode())
+	}
 	if s.order.Machine != nil {
 		m := s.order.Unit.Manifest
 		owner := vm.Owner{File: spec.MachineID, UID: int(m.Run.UID), GID: int(m.Run.GID)}

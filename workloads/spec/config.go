@@ -64,7 +64,7 @@ func Config(in Input) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config of app %s: %w", in.Manifest.Name, err)
 	}
-	filter, err := filter(allowed.caps)
+	filter, err := filter(in.Manifest.Isolation.Level, allowed.caps)
 	if err != nil {
 		return nil, fmt.Errorf("config of app %s: filter of system calls: %w", in.Manifest.Name, err)
 	}

@@ -26,8 +26,15 @@ const (
 	netlinkRoute                                       = 0
 )
 
+// What the host's kernel asks a capability or a group for, and gVisor's gives to everybody:
+// device nodes, and sockets of ICMP.
+const (
+	modeType, modeFIFO, modeFile, modeSocket = 0xf000, 0x1000, 0x8000, 0xc000
+	protocolAny, protocolTCP, protocolUDP    = 0, 6, 17
+)
+
 // filter is moby's profile for these capabilities, less what is refused.
-func filter(caps []string) (*specs.LinuxSeccomp, error) {
+func filter(level string, caps []string) (*specs.LinuxSeccomp, error) {
 	f, err := seccomp.GetDefaultProfile(&specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: caps}}})
 	if err != nil {
 		return nil, err
@@ -36,6 +43,10 @@ func filter(caps []string) (*specs.LinuxSeccomp, error) {
 	// also run, with other numbers and argument lists.
 	f.Architectures = f.Architectures[:1]
 	var kept []specs.LinuxSyscall
+	refused := refused
+	if level == "sandbox" {
+		refused = append(slices.Clone(refused), "mknod", "mknodat")
+	}
 	for _, call := range f.Syscalls {
 		call.Names = slices.DeleteFunc(slices.Clone(call.Names), func(n string) bool { return slices.Contains(refused, n) })
 		if len(call.Names) > 0 {
@@ -55,7 +66,22 @@ func filter(caps []string) (*specs.LinuxSeccomp, error) {
 	allow("socket", family(familyUnix))
 	for _, f := range []uint64{familyInet, familyInet6} {
 		for _, k := range []uint64{typeStream, typeDatagram} {
-			allow("socket", family(f), kind(k))
+			if level != "sandbox" {
+				allow("socket", family(f), kind(k))
+				continue
+			}
+			for _, p := range []uint64{protocolAny, protocolTCP, protocolUDP} {
+				allow("socket", family(f), kind(k), specs.LinuxSeccompArg{Index: 2, Value: p, Op: specs.OpEqualTo})
+			}
+		}
+	}
+	if level == "sandbox" {
+		for _, mode := range []uint64{0, modeFIFO, modeFile, modeSocket} {
+			at := func(index uint) specs.LinuxSeccompArg {
+				return specs.LinuxSeccompArg{Index: index, Value: modeType, ValueTwo: mode, Op: specs.OpMaskedEqual}
+			}
+			allow("mknod", at(1))
+			allow("mknodat", at(2))
 		}
 	}
 	allow("socket", family(familyNetlink), specs.LinuxSeccompArg{Index: 2, Value: netlinkRoute, Op: specs.OpEqualTo})

@@ -88,24 +88,31 @@ func exit(args []string) error {
 	return err
 }
 
-// stubborn has to be killed.
+// stubborn has to be killed. As the first process it waits for those that nobody else
+// waits for.
 func stubborn([]string) error {
 	signal.Ignore(unix.SIGTERM, unix.SIGINT)
 	fmt.Println("not going")
-	time.Sleep(time.Hour)
-	return nil
+	for {
+		if _, err := unix.Wait4(-1, nil, 0, nil); err != nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
 }
 
-// talk writes so many numbered lines and sleeps.
+// talk writes so many numbered lines and sleeps, or has to be killed.
 func talk(args []string) error {
 	n, err := strconv.Atoi(args[0])
 	for i := range n {
 		fmt.Println("line", i)
 	}
-	if err == nil {
-		err = sleep(nil)
+	switch {
+	case err != nil:
+		return err
+	case len(args) > 1:
+		return stubborn(nil)
 	}
-	return err
+	return sleep(nil)
 }
 
 func forkBomb([]string) error {
@@ -141,7 +148,8 @@ func eatMemory([]string) error {
 	}
 }
 
-// fill writes into a directory until there is an error.
+// fill writes into a directory until there is an error, and sleeps; or takes what it wrote
+// away and ends.
 func fill(args []string) error {
 	f, err := os.Create(filepath.Join(args[0], "full"))
 	b := make([]byte, 64<<10)
@@ -153,6 +161,9 @@ func fill(args []string) error {
 		n += m
 	}
 	fmt.Println("wrote", n, err)
+	if len(args) > 1 {
+		return os.Remove(f.Name())
+	}
 	return sleep(nil)
 }
 

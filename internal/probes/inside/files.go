@@ -50,6 +50,9 @@ func files() map[string]attempt {
 // kernelLog wants to wait for the kernel's next line: a file in its place has an end.
 func kernelLog() error {
 	fd, err := unix.Open("/proc/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT {
+		return fmt.Errorf("%w: %w", errClosed, err)
+	}
 	if err != nil {
 		return err
 	}

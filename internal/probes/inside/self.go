@@ -5,10 +5,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,25 +75,7 @@ func self(leaks []string) map[string]attempt {
 	return map[string]attempt{
 		"root-write": write("/probe-was-here"), "etc-write": write("/etc/probe-was-here"),
 		"exec-tmp": execute("/tmp/copy"), "exec-shm": execute("/dev/shm/copy"),
-		"suid-gain": func() error {
-			out, err := run("/suid")
-			switch {
-			case errors.Is(err, unix.ENOENT):
-				return errMute
-			case err != nil:
-				return err
-			case out == fmt.Sprint(os.Geteuid()):
-				return fmt.Errorf("%w: still %s", errClosed, out)
-			}
-			return nil
-		},
-		"device-node": func() error {
-			err := opened(unix.O_RDONLY, "/null-node")()
-			if errors.Is(err, unix.ENOENT) {
-				return errMute
-			}
-			return err
-		},
+		"suid-gain": gain, "device-node": brought,
 		"descriptor-leak": func() error {
 			if len(leaks) == 0 {
 				return fmt.Errorf("%w: none", errClosed)
@@ -104,6 +86,47 @@ func self(leaks []string) map[string]attempt {
 			return dial("unix", "/run/twinkeel/twinkeel.sock")
 		},
 	}
+}
+
+// gain runs a copy of this program that is root's and setuid: it lies in the image, or is
+// this one.
+func gain() error {
+	path := "/suid" // which gVisor shows without the bit
+	if _, err := os.Stat(path); errors.Is(err, unix.ENOENT) {
+		path = "/proc/self/exe"
+		if info, err := os.Stat(path); err != nil || info.Mode()&os.ModeSetuid == 0 {
+			return fmt.Errorf("%w: %s is not setuid, %v", errMute, path, err)
+		}
+	}
+	out, err := run(path)
+	if err == nil && out == fmt.Sprint(os.Getuid()) {
+		return fmt.Errorf("%w: still %s", errClosed, out)
+	}
+	return err
+}
+
+// brought opens a device node that came with the image. Where there is none, it looks for
+// a mount on which one would work.
+func brought() error {
+	err := opened(unix.O_RDONLY, "/null-node")()
+	if _, missing := os.Lstat("/null-node"); !errors.Is(missing, unix.ENOENT) {
+		return err
+	}
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("%w: %w", errMute, err)
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line) // proc_pid_mountinfo(5): the mount point, its options
+		if len(f) < 6 {
+			return fmt.Errorf("%w: mountinfo: got %q", errMute, line)
+		}
+		runtimes := strings.HasPrefix(f[4]+"/", "/dev/") || strings.HasPrefix(f[4], "/proc/") // those that are masked
+		if !runtimes && !slices.Contains(strings.Split(f[5], ","), "nodev") {
+			return fmt.Errorf("one would work in %s", f[4])
+		}
+	}
+	return fmt.Errorf("%w: every mount is nodev", errClosed)
 }
 
 // standing is what the kernel thinks of this process.
@@ -131,16 +154,35 @@ func standing() map[string]attempt {
 			}
 			return fmt.Errorf("%w: %v, %v", errClosed, groups, err)
 		},
-		"capabilities": func() error {
-			for _, set := range []string{"CapEff", "CapPrm", "CapInh", "CapAmb"} {
-				if err := status(set, zero)(); !errors.Is(err, errClosed) {
-					return err
-				}
+		"capabilities": held,
+		"bounding-set": status("CapBnd", zero), "filter": status("Seccomp", "2"),
+		"privileges-new": func() error {
+			n, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+			if err == nil && n == 1 {
+				err = fmt.Errorf("%w: none", errClosed)
 			}
-			return fmt.Errorf("%w: none", errClosed)
+			return err
 		},
-		"bounding-set": status("CapBnd", zero), "privileges-new": status("NoNewPrivs", "1"), "filter": status("Seccomp", "2"),
 	}
+}
+
+// held wants a capability in any of the sets of a process.
+func held() error {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&head, &sets[0]); err != nil {
+		return fmt.Errorf("%w: %w", errMute, err)
+	}
+	if sets != [2]unix.CapUserData{} {
+		return nil
+	}
+	for c := range uintptr(unix.CAP_LAST_CAP + 1) {
+		// A kernel that knows no such set, as gVisor's, has nothing in it.
+		if n, err := unix.PrctlRetInt(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, c, 0, 0); err == nil && n != 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: none", errClosed)
 }
 
 // status wants a line of the process's status not to say want.
@@ -179,20 +221,12 @@ func write(path string) attempt {
 // execute wants to run code from a place where it may write.
 func execute(path string) attempt {
 	return func() error {
-		in, err := os.Open("/proc/self/exe")
-		if err != nil {
-			return fmt.Errorf("%w: %w", errMute, err)
-		}
-		defer func() { _ = in.Close() }()
-		out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o700)
+		// Of a few bytes, for places that hold no more. What runs it is this program.
+		err := os.WriteFile(path, []byte("#!/proc/self/exe euid\n"), 0o700)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = os.Remove(path) }()
-		_, err = io.Copy(out, in)
-		if err := errors.Join(err, out.Close()); err != nil {
-			return fmt.Errorf("%w: %w", errMute, err)
-		}
 		_, err = run(path)
 		return err
 	}

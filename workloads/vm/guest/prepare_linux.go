@@ -30,7 +30,7 @@ func (s *session) prepare() error {
 		kind, at, options string
 		flags             uintptr
 	}{
-		{"proc", "/proc", "hidepid=1", plain},
+		{"proc", "/proc", "hidepid=2", plain},
 		{"tmpfs", "/dev", "mode=755,size=64k", unix.MS_NOSUID | unix.MS_NOEXEC},
 		{"tmpfs", "/tmp", "mode=1777," + owner, plain},
 		{"tmpfs", "/run", "mode=755," + owner, plain},

@@ -9,12 +9,14 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/twinkeel/twinkeel/workloads/stray"
 	"github.com/twinkeel/twinkeel/workloads/vm"
 )
 
@@ -51,7 +53,7 @@ func (s *session) start() error {
 		return err
 	}
 	go s.reap()
-	s.app, s.ended, err = s.spawn(s.order.Argv, null, out, out)
+	s.app, s.ended, err = s.spawn(s.order.Argv, s.order.Env, null, out, out)
 	return errors.Join(err, null.Close(), out.Close())
 }
 
@@ -66,9 +68,9 @@ func raw(console *os.File) error {
 }
 
 // spawn starts a command as the application's user, and returns when it is executed.
-func (s *session) spawn(argv []string, in, out, errs *os.File) (int, chan unix.WaitStatus, error) {
+func (s *session) spawn(argv, env []string, in, out, errs *os.File) (int, chan unix.WaitStatus, error) {
 	o := s.order
-	o.Argv = argv
+	o.Argv, o.Env = argv, env
 	b, err := json.Marshal(&o)
 	if err != nil {
 		return 0, nil, err
@@ -150,9 +152,11 @@ func (s *session) finish() error {
 	return s.out.Write(vm.Frame{Kind: vm.Ended, Data: b})
 }
 
+// mark is the variable that tells a command's processes from the application's.
+func mark(id uint32) string { return "TWINKEEL_EXEC=" + strconv.FormatUint(uint64(id), 10) }
+
 // command is one that the host runs.
 type command struct {
-	pid    int
 	input  chan []byte // nil: there is no more
 	output *vm.Credit
 }
@@ -188,7 +192,7 @@ func (s *session) serve(port io.Reader) error {
 		case vm.Cancel:
 			if c != nil {
 				c.output.End()
-				_ = unix.Kill(-c.pid, unix.SIGKILL)
+				go stray.End(stray.All, mark(f.ID)) // with what it started and has left it
 			}
 		}
 	}
@@ -249,11 +253,10 @@ func (s *session) command(f vm.Frame, c *command) (int, error) {
 			theirs[i], ours[i] = r, w
 		}
 	}
-	pid, done, err := s.spawn(argv, theirs[0], theirs[1], theirs[2])
+	_, done, err := s.spawn(argv, append(slices.Clone(s.order.Env), mark(f.ID)), theirs[0], theirs[1], theirs[2])
 	if err != nil {
 		return 127, nil //nolint:nilerr // as a shell says it; the words are in the output
 	}
-	c.pid = pid
 	for i := range theirs {
 		_ = theirs[i].Close()
 	}
