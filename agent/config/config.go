@@ -38,18 +38,21 @@ type Config struct {
 
 // Apps is [apps] with its [[app]] tables.
 type Apps struct {
-	Path    string   // directory of images and data, on the data partition; default: /var/lib/twinkeel-apps
-	Runtime string   // command of the container runtime; "": crun or runc, whichever is there
-	Sandbox string   // command of gVisor's runsc; "": runsc, if it is there
-	QEMU    string   // command of the emulator for level vm; "": the one for this machine, if it is there
-	Kernel  string   // of the guests of level vm; "": the one that the host runs
-	Modules string   // directory of that kernel's modules; "": those of the host's kernel, or none of another
-	Bridge  string   // of private networks
-	Network string   // their addresses, as a prefix
-	Allow   []string // permissions that every app gets, as name or name=value
-	Deny    []string // permissions that no app gets
-	Keep    int      // parked generations of an app's data
-	Wanted  []App
+	Path    string // directory of images and data, on the data partition; default: /var/lib/twinkeel-apps
+	Runtime string // command of the container runtime; "": crun or runc, whichever is there
+	Sandbox string // command of gVisor's runsc; "": runsc, if it is there
+	QEMU    string // command of the emulator for level vm; "": the one for this machine, if it is there
+	Kernel  string // of the guests of level vm; "": the one that the host runs
+	Modules string // directory of that kernel's modules; "": those of the host's kernel, or none of another
+	// Instance tells the applications of this agent from those of another one on the same
+	// machine: their control groups and their table of the packet filter.
+	Instance string
+	Bridge   string   // of private networks
+	Network  string   // their addresses, as a prefix
+	Allow    []string // permissions that every app gets, as name or name=value
+	Deny     []string // permissions that no app gets
+	Keep     int      // parked generations of an app's data
+	Wanted   []App
 }
 
 // App is one [[app]] table: an application that this host is to run.
@@ -103,7 +106,7 @@ func Default() *Config {
 		Slots:   map[partitions.Slot]map[string]string{partitions.A: {}, partitions.B: {}},
 		Boot:    Boot{Loader: "auto", Tries: 3, Reboot: []string{"systemctl", "reboot"}},
 		Poll:    Poll{Interval: 30 * time.Minute},
-		Apps:    Apps{Path: "/var/lib/twinkeel-apps", Bridge: "twinkeel0", Network: "10.89.0.0/16", Keep: 4},
+		Apps:    Apps{Path: "/var/lib/twinkeel-apps", Instance: "twinkeel", Bridge: "twinkeel0", Network: "10.89.0.0/16", Keep: 4},
 		Health:  Health{Deadline: 10 * time.Minute, Soak: 2 * time.Minute},
 	}
 }

@@ -48,6 +48,7 @@ var keys = map[string]setter{
 	"apps.qemu":        text(func(c *Config) *string { return &c.Apps.QEMU }, checkPath),
 	"apps.kernel":      text(func(c *Config) *string { return &c.Apps.Kernel }, checkPath),
 	"apps.modules":     text(func(c *Config) *string { return &c.Apps.Modules }, checkPath),
+	"apps.instance":    text(func(c *Config) *string { return &c.Apps.Instance }, checkName),
 	"apps.bridge":      text(func(c *Config) *string { return &c.Apps.Bridge }, checkName),
 	"apps.network":     text(func(c *Config) *string { return &c.Apps.Network }, checkPrefix),
 	"apps.allow":       list(func(c *Config, l []string) error { return setGrants(&c.Apps.Allow, l) }),

@@ -86,7 +86,7 @@ func runnerOptions(c *config.Config, state durable.Dir, log *slog.Logger) (runne
 		return none, err
 	}
 	return runner.Options{
-		Run: runDir, IDs: ids, LogDir: filepath.Join(c.Apps.Path, "log"), Runtime: c.Apps.Runtime, Sandbox: c.Apps.Sandbox,
+		Instance: c.Apps.Instance, Run: runDir, IDs: ids, LogDir: filepath.Join(c.Apps.Path, "log"), Runtime: c.Apps.Runtime, Sandbox: c.Apps.Sandbox,
 		Machines: vm.Wish{QEMU: c.Apps.QEMU, Kernel: c.Apps.Kernel, Modules: c.Apps.Modules},
 		Shim:     []string{exe, "shim"}, Bridge: c.Apps.Bridge, Network: network, Log: log,
 	}, nil

@@ -65,6 +65,7 @@ root = "%[1]s/site/repository/metadata/1.root.json"
 socket = "%[1]s/s"
 [apps]
 path = "%[1]s/apps"
+instance = "tkstory"
 bridge = "tkstory0"
 [[app]]
 name = "notes"

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -42,6 +43,9 @@ func apart(t *testing.T, do func()) {
 	}
 }
 
+// tableName is not that of a host's, or another test's.
+var tableName = fmt.Sprintf("tk%d", os.Getpid())
+
 // rules counts the rules of each chain of our table.
 func rules(t *testing.T) map[string]int {
 	t.Helper()
@@ -76,17 +80,17 @@ func TestPublishReplacesAllThatWasPublished(t *testing.T) {
 	apart(t, func() {
 		web := netip.MustParseAddr("10.213.0.2")
 		everywhere := netip.MustParsePrefix("0.0.0.0/0")
-		many := Table{Bridge: "tktest1"}
+		many := Table{Name: tableName, Bridge: "tktest1"}
 		for n := range 1024 { // 64 applications, of which each has all that it may have
 			many.Ports = append(many.Ports, Port{"tcp", uint16(8000 + n), web, 80}, Port{"udp", uint16(8000 + n), web, 80})
 			many.Outbound = append(many.Outbound, Exit{web, everywhere, uint16(1 + n)}, Exit{web, everywhere, uint16(2000 + n)})
 		}
-		one := Table{Bridge: "tktest1", Ports: many.Ports[:1], Outbound: []Exit{{web, everywhere, 0}, {web, netip.MustParsePrefix("192.0.2.0/24"), 443}}}
+		one := Table{Name: tableName, Bridge: "tktest1", Ports: many.Ports[:1], Outbound: []Exit{{web, everywhere, 0}, {web, netip.MustParsePrefix("192.0.2.0/24"), 443}}}
 		for _, c := range []struct {
 			table         Table
 			ports, hidden int
 			exits         int
-		}{{many, 2048, 1, 4096}, {one, 1, 1, 3}, {Table{Bridge: "tktest1"}, 0, 0, 0}, {one, 1, 1, 3}} {
+		}{{many, 2048, 1, 4096}, {one, 1, 1, 3}, {Table{Name: tableName, Bridge: "tktest1"}, 0, 0, 0}, {one, 1, 1, 3}} {
 			if err := Publish(t.Context(), c.table); err != nil {
 				t.Error(err)
 				return

@@ -25,6 +25,7 @@ type Port struct {
 
 // Table is all that is published, and who may go out.
 type Table struct {
+	Name     string // of the one table of the packet filter that is ours
 	Bridge   string
 	Ports    []Port
 	Outbound []Exit
@@ -36,9 +37,6 @@ type Exit struct {
 	To   netip.Prefix // of IPv4
 	Port uint16       // of TCP and UDP; 0: every port, and every protocol
 }
-
-// tableName is that of the one table of the packet filter that is ours.
-const tableName = "twinkeel"
 
 // Bits of a connection's state, and of how it came about, as the kernel numbers them.
 const (
@@ -53,7 +51,7 @@ func Publish(_ context.Context, t Table) error {
 	if err != nil {
 		return fmt.Errorf("publish ports: %w", err)
 	}
-	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
+	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: t.Name}
 	// Added first, so that there is one to delete; all in the same transaction.
 	c.AddTable(table)
 	c.DelTable(table)

@@ -59,6 +59,12 @@ func TestMain(m *testing.M) {
 
 const inside = "TWINKEEL_TEST_INSIDE"
 
+// instance and groups are not a host's, nor another test's that runs meanwhile.
+var (
+	instance = fmt.Sprintf("tk%d", os.Getpid())
+	groups   = "/" + instance + "/"
+)
+
 // host is a machine to run applications on.
 type host struct {
 	*runner.Runner
@@ -115,7 +121,8 @@ func newHost(t testing.TB, runtime string) *host {
 		t.Fatal(err)
 	}
 	h := &host{t: t, dir: dir, options: runner.Options{
-		Run: filepath.Join(dir, "run"), IDs: ids, LogDir: filepath.Join(dir, "log"), Runtime: runtime,
+		Instance: instance,
+		Run:      filepath.Join(dir, "run"), IDs: ids, LogDir: filepath.Join(dir, "log"), Runtime: runtime,
 		Shim: []string{exe, "shim"}, Bridge: "tktest0", Network: netip.MustParsePrefix("10.213.0.0/24"),
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}}
@@ -126,13 +133,20 @@ func newHost(t testing.TB, runtime string) *host {
 				t.Error(err)
 			}
 		}
-		// Other packages' tests run applications on this machine, too.
-		for n := range 200 {
-			for _, name := range []string{"web", "other", "third"} {
-				if left := oci.Groups().Members(fmt.Sprintf("/twinkeel/%s.%d", name, n)); len(left) > 0 {
-					t.Errorf("processes of %s are left: %v", name, describe(left))
-				}
+		groups := "/" + h.options.Instance
+		left := oci.Groups().Members(groups)
+		for range 100 { // a shim that has said its last word is about to end
+			if len(left) == 0 {
+				break
 			}
+			time.Sleep(10 * time.Millisecond)
+			left = oci.Groups().Members(groups)
+		}
+		if len(left) > 0 {
+			t.Errorf("processes are left: %v", describe(left))
+		}
+		if err := oci.Groups().Kill(context.Background(), groups); err != nil {
+			t.Error(err)
 		}
 		if t.Failed() {
 			h.showLogs()

@@ -229,7 +229,7 @@ func (l *level) standing() {
 	l.t.Helper()
 	seen := 0
 	for n := range 200 {
-		for _, pid := range oci.Groups().Members(fmt.Sprintf("/twinkeel/web.%d", n)) {
+		for _, pid := range oci.Groups().Members(fmt.Sprintf("%sweb.%d", groups, n)) {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 			if err != nil {
 				continue // it has just ended

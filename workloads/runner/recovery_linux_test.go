@@ -17,7 +17,7 @@ func (h *host) shims() []int {
 	var pids []int
 	dirs, _ := filepath.Glob(filepath.Join(h.dir, "run", "web.*"))
 	for _, d := range dirs {
-		for _, pid := range oci.Groups().Members("/twinkeel/" + filepath.Base(d) + ".shim") {
+		for _, pid := range oci.Groups().Members(groups + filepath.Base(d) + ".shim") {
 			// In the hierarchy that crun does not see, its container is where its shim is.
 			if !slices.Contains(h.apps(), pid) {
 				pids = append(pids, pid)
@@ -32,7 +32,7 @@ func (h *host) apps() []int {
 	var pids []int
 	dirs, _ := filepath.Glob(filepath.Join(h.dir, "run", "web.*"))
 	for _, d := range dirs {
-		pids = append(pids, oci.Groups().Members("/twinkeel/"+filepath.Base(d))...)
+		pids = append(pids, oci.Groups().Members(groups+filepath.Base(d))...)
 	}
 	return pids
 }

@@ -20,6 +20,11 @@ import (
 
 // Options are where a Runner keeps what it has.
 type Options struct {
+	// Instance tells this Runner from others on the machine: its control group and its table
+	// of the packet filter are called so. Run, LogDir, IDs, Bridge and Network are another's
+	// neither. "": "twinkeel".
+	Instance string
+
 	Run    string      // directory for shims, on a file system that a reboot empties
 	IDs    durable.Dir // where ranges of ids are remembered for good
 	LogDir string      // directory of applications' output
@@ -54,6 +59,9 @@ func Open(ctx context.Context, o Options) (*Runner, error) {
 		return nil, fmt.Errorf("run apps: %w", err)
 	}
 	r := &Runner{Options: o}
+	if r.Instance == "" {
+		r.Instance = "twinkeel"
+	}
 	return r, r.Recover(ctx)
 }
 

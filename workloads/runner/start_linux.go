@@ -95,7 +95,7 @@ func (r *Runner) order(ctx context.Context, b *book, u workloads.Unit) (*shim.Or
 		return nil, err
 	}
 	o := &shim.Order{
-		ID: m.Name + "." + strconv.Itoa(b.Next), Unit: u, FirstID: first, Runtime: found, Machine: host,
+		ID: m.Name + "." + strconv.Itoa(b.Next), Instance: r.Instance, Unit: u, FirstID: first, Runtime: found, Machine: host,
 		Log: r.log(m.Name), Devices: devices(u.Grants),
 	}
 	if m.Network.Mode == "private" {
@@ -152,7 +152,7 @@ func (r *Runner) link(b *book) (*network.Link, error) {
 
 // publish makes the packet filter say what the roles say.
 func (r *Runner) publish(ctx context.Context, b *book) error {
-	t := network.Table{Bridge: r.Bridge}
+	t := network.Table{Name: r.Instance, Bridge: r.Bridge}
 	private := false
 	for _, entry := range b.Units {
 		for _, id := range entry.all() {

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,7 +18,11 @@ import (
 
 // Order is what a shim is to run.
 type Order struct {
-	ID      string         `json:"id"` // of the container, new for every order
+	ID string `json:"id"` // of the container, new for every order
+	// Instance names the control group that those of all applications are in; "", as agents
+	// wrote it that knew of one only: "twinkeel".
+	Instance string `json:"instance,omitempty"`
+
 	Unit    workloads.Unit `json:"unit"`
 	FirstID uint32         `json:"firstID"` // see spec.Input
 	Runtime oci.Runtime    `json:"runtime"`
@@ -74,8 +79,8 @@ func ReadOrder(dir string) (*Order, error) {
 }
 
 // group is the application's control group, ownGroup the shim's.
-func (o *Order) group() string    { return "/twinkeel/" + o.ID }
-func (o *Order) ownGroup() string { return "/twinkeel/" + o.ID + ".shim" }
+func (o *Order) group() string    { return "/" + cmp.Or(o.Instance, "twinkeel") + "/" + o.ID }
+func (o *Order) ownGroup() string { return o.group() + ".shim" }
 
 // Status is what a shim says of its application.
 type Status struct {
