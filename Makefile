@@ -102,6 +102,7 @@ campaign:
 	CGO_ENABLED=1 $(GO) test -count=1 -timeout 6h \
 		$$(git grep -lE '^[[:space:]]+"pgregory.net/rapid"$$' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.checks=$(CHECKS)
 	.ci/fuzz 2m $(EXECUTIONS) docs/FUZZ.md
+	.ci/install e2e-full
 	$(MAKE) --no-print-directory e2e E2E="-all -cuts 300 -prefixes 1000000 -torn 60"
 
 clean:

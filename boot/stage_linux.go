@@ -113,7 +113,11 @@ func (s *Stage) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := mark(s.order); err != nil {
+		s.Say("mark in the kernel's log: %v", err)
+	}
 	s.openData()
+	s.takePanics()
 	root, err := partition(s.order.RootPart)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ type Boot struct {
 	Root    release.Digest // verity root of the slot's root image
 	Version string         // for people
 	Uptime  time.Duration  // when the log was taken
+	Panic   time.Time      // when its kernel saved the log itself; zero: the guard did
 }
 
 // magic begins a kept log. Source of the format: docs/format-boot.md, "Kept log".
@@ -29,25 +30,38 @@ const magic = "twinkeel kernel log 1"
 // maxHead bounds the first line of a kept log, in bytes.
 const maxHead = 512
 
-// Name returns the name of the file that is kept for a slot.
-func Name(s partitions.Slot) string { return "kernel-" + s.String() + ".log" }
+// logFile is the file in which the guard keeps the log of a slot.
+func logFile(s partitions.Slot) string { return "kernel-" + s.String() + ".log" }
+
+// panicFile is the file with what kernels of a slot saved in their panics.
+func panicFile(s partitions.Slot) string { return "panic-" + s.String() + ".log" }
+
+// name returns the name of the file that is kept of a boot.
+func (b Boot) name() string {
+	if b.Panic.IsZero() {
+		return logFile(b.Slot)
+	}
+	return panicFile(b.Slot)
+}
 
 // Save keeps a log in a directory, in the place of the one before of the same slot. It is
 // durable when Save returns, and never half there.
 func Save(dir string, b Boot, log []byte) (err error) {
-	version := strings.Join(strings.Fields(b.Version), "")
-	head := fmt.Sprintf("%s slot=%s root=%s uptime=%s version=%.100s\n", magic, b.Slot, b.Root, since(b.Uptime), version)
-	fresh := filepath.Join(dir, Name(b.Slot)+".new")
+	head := fmt.Sprintf("%s slot=%s root=%s uptime=%s version=%s", magic, b.Slot, b.Root, since(b.Uptime), b.word())
+	if !b.Panic.IsZero() {
+		head += " panic=" + b.Panic.UTC().Format(time.RFC3339)
+	}
+	fresh := filepath.Join(dir, b.name()+".new")
 	// It is the machine's own, and it can tell where the kernel's code lies in memory.
 	f, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append([]byte(head), tail(log, MaxSaved)...))
+	_, err = f.Write(append([]byte(head+"\n"), tail(log, MaxSaved)...))
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(fresh, filepath.Join(dir, Name(b.Slot))); err != nil {
+	if err := os.Rename(fresh, filepath.Join(dir, b.name())); err != nil {
 		return err
 	}
 	d, err := os.Open(dir)
@@ -57,15 +71,21 @@ func Save(dir string, b Boot, log []byte) (err error) {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// kept returns the log that is kept for a slot, if it is one.
-func kept(dir string, slot partitions.Slot) (Boot, []byte, error) {
-	b, _, err := readFile(filepath.Join(dir, Name(slot)), maxHead+MaxSaved)
+// word is the version as one word of a line.
+func (b Boot) word() string {
+	version := strings.Join(strings.Fields(b.Version), "")
+	return version[:min(len(version), 100)]
+}
+
+// kept returns the log that is kept in a file with this name, if it is one.
+func kept(dir, name string) (Boot, []byte, error) {
+	b, _, err := readFile(filepath.Join(dir, name), maxHead+MaxSaved)
 	if err != nil {
 		return Boot{}, nil, err
 	}
 	boot, log, err := parse(b)
-	if err == nil && boot.Slot != slot {
-		err = fmt.Errorf("kept log of slot %s: is of slot %s", slot, boot.Slot)
+	if err == nil && boot.name() != name {
+		err = fmt.Errorf("kept log %s: is %s", name, boot.name())
 	}
 	return boot, log, err
 }
@@ -92,6 +112,11 @@ func parse(b []byte) (boot Boot, log []byte, err error) {
 	}
 	if boot.Uptime, err = time.ParseDuration(seen["uptime"]); err != nil || boot.Uptime < 0 {
 		return boot, nil, fmt.Errorf("kept log: uptime: got %.20q", seen["uptime"])
+	}
+	if at, ok := seen["panic"]; ok {
+		if boot.Panic, err = time.Parse(time.RFC3339, at); err != nil || boot.Panic.IsZero() {
+			return boot, nil, fmt.Errorf("kept log: panic: got %.40q", at)
+		}
 	}
 	return boot, tail(log, MaxSaved), nil
 }

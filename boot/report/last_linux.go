@@ -1,8 +1,6 @@
 package report
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -13,81 +11,44 @@ import (
 
 // Places are where a log of an earlier boot may be.
 type Places struct {
-	Kept   string   // directory of what Save kept
-	Pstore []string // directories of what kernels saved themselves
+	Kept   string   // directory of what Save and Take kept
+	Pstore []string // directories of what kernels saved themselves, and nobody took yet
 }
 
 // Host returns the places of a running host: the data partition, as the first stage
 // mounts it; what systemd took from pstore; and pstore.
 func Host() Places {
-	return Places{Kept: "/data/twinkeel", Pstore: []string{"/var/lib/systemd/pstore", "/sys/fs/pstore"}}
+	return Places{Kept: "/data/twinkeel", Pstore: []string{"/var/lib/systemd/pstore", Pstore}}
 }
 
 // Last returns the end of the kernel's log of the last boot of a slot with this root, for
 // people: at most MaxShown bytes, the first line saying where it comes from. What a kernel
-// saved in its panic comes before what the guard kept, if it was written after; nil if
-// there is neither.
+// saved in its panic, and says to be of that slot and root, comes before what the guard
+// kept, if it was saved after the given time; nil if there is neither.
 func (p Places) Last(slot partitions.Slot, root release.Digest, after time.Time) []string {
-	if log := p.panicked(after); log != nil {
-		return show("saved by the kernel, in pstore", log)
+	var last Boot
+	var words []byte
+	take := func(b Boot, log []byte) {
+		if b.Slot == slot && b.Root == root && !b.Panic.Before(after) && !b.Panic.Before(last.Panic) {
+			last, words = b, log
+		}
 	}
-	boot, log, err := kept(p.Kept, slot)
+	for _, dir := range p.Pstore {
+		for _, d := range dumps(dir) {
+			take(d.Boot, d.log)
+		}
+	}
+	if boot, log, err := kept(p.Kept, panicFile(slot)); err == nil {
+		take(boot, log)
+	}
+	if words != nil {
+		return show("slot "+slot.String()+", saved by the kernel in its panic", words)
+	}
+	boot, log, err := kept(p.Kept, logFile(slot))
 	if err != nil || boot.Root != root {
 		return nil
 	}
 	return show("slot "+slot.String()+", "+since(boot.Uptime)+" after its kernel began", log)
-}
-
-// Bounds of what is looked at in pstore.
-const (
-	maxFiles = 256
-	maxDepth = 3 // of what systemd makes of it
-)
-
-// panicked returns what kernels saved after a time, in the first place that has any.
-func (p Places) panicked(after time.Time) []byte {
-	for _, dir := range p.Pstore {
-		left := maxFiles
-		if log := collect(dir, after, maxDepth, &left); len(log) > 0 {
-			return tail(log, MaxSaved)
-		}
-	}
-	return nil
-}
-
-// collect puts the files of a directory together. Firmware that holds little at a time gets
-// a log in parts, the end first, whose names count up: the last name has the oldest lines.
-func collect(dir string, after time.Time, depth int, left *int) (log []byte) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	// Of what systemd put together, the parts are not needed.
-	whole := slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == "dmesg.txt" })
-	for _, e := range slices.Backward(entries) {
-		if *left--; *left < 0 {
-			return log
-		}
-		path := filepath.Join(dir, e.Name())
-		if e.IsDir() {
-			if depth > 1 {
-				log = append(log, collect(path, after, depth-1, left)...)
-			}
-			continue
-		}
-		if !strings.HasPrefix(e.Name(), "dmesg") || whole && e.Name() != "dmesg.txt" {
-			continue
-		}
-		b, at, err := readFile(path, MaxSaved)
-		if err != nil || at.Before(after) {
-			continue
-		}
-		log = append(log, b...)
-		if len(b) > 0 && b[len(b)-1] != '\n' {
-			log = append(log, '\n')
-		}
-	}
-	return log
 }
 
 // show makes a log what people read: text, in bounded lines.

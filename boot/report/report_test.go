@@ -53,20 +53,21 @@ func TestWhatIsKeptOfASlotIsFoundByItsRoot(t *testing.T) {
 func TestWhatAKernelSavedInItsPanicComesFirst(t *testing.T) {
 	dir := t.TempDir()
 	p := Places{Kept: filepath.Join(dir, "kept"), Pstore: []string{filepath.Join(dir, "systemd"), filepath.Join(dir, "pstore")}}
+	ours := mark(partitions.B, root)
 	write(t, filepath.Join(p.Pstore[1], "dmesg-efi-170000000001001"), "Panic#1 Part1\nlast", time.Minute)
-	write(t, filepath.Join(p.Pstore[1], "dmesg-efi-170000000002001"), "Panic#1 Part2\nfirst", time.Minute)
-	write(t, filepath.Join(p.Pstore[1], "dmesg-efi-160000000001001"), "long ago", time.Hour)
+	write(t, filepath.Join(p.Pstore[1], "dmesg-efi-170000000002001"), "Panic#1 Part2\n"+ours+"\nfirst", time.Minute)
+	write(t, filepath.Join(p.Pstore[1], "dmesg-efi-160000000001001"), ours+"\nlong ago", time.Hour)
 	write(t, filepath.Join(p.Pstore[1], "pmsg-ramoops-0"), "of programs", time.Minute)
 	after := time.Now().Add(-10 * time.Minute)
 	got := strings.Join(p.Last(partitions.B, root, after), "|")
-	if want := "kernel: saved by the kernel, in pstore|Panic#1 Part2|first|Panic#1 Part1|last"; got != want {
+	if want := "kernel: slot b, saved by the kernel in its panic|Panic#1 Part2|" + ours + "|first|Panic#1 Part1|last"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	// systemd puts the parts together, and takes them away.
-	write(t, filepath.Join(p.Pstore[0], "17000000", "001", "dmesg.txt"), "whole", time.Minute)
+	write(t, filepath.Join(p.Pstore[0], "17000000", "001", "dmesg.txt"), ours+"\nwhole", 30*time.Second)
 	write(t, filepath.Join(p.Pstore[0], "17000000", "001", "dmesg-efi-170000000001001"), "part", time.Minute)
 	got = strings.Join(p.Last(partitions.B, root, after), "|")
-	if want := "kernel: saved by the kernel, in pstore|whole"; got != want {
+	if want := "kernel: slot b, saved by the kernel in its panic|" + ours + "|whole"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := p.Last(partitions.B, root, time.Now()); got != nil {
@@ -86,7 +87,7 @@ func TestWhatIsShownIsBoundedText(t *testing.T) {
 		if err := Save(p.Kept, Boot{Slot: partitions.A, Root: root}, []byte(log)); err != nil {
 			t.Fatal(err)
 		}
-		if st, err := os.Stat(filepath.Join(p.Kept, Name(partitions.A))); err != nil || st.Size() > MaxSaved+maxHead {
+		if st, err := os.Stat(filepath.Join(p.Kept, logFile(partitions.A))); err != nil || st.Size() > MaxSaved+maxHead {
 			t.Errorf("%s: kept %d bytes, %v", name, st.Size(), err)
 		}
 		size := 0
@@ -103,7 +104,7 @@ func TestWhatIsShownIsBoundedText(t *testing.T) {
 
 func TestWhatLiesInThePlaceOfAFileIsNotWaitedFor(t *testing.T) {
 	p := Places{Kept: t.TempDir()}
-	at := filepath.Join(p.Kept, Name(partitions.A))
+	at := filepath.Join(p.Kept, logFile(partitions.A))
 	if err := os.Symlink("/dev/zero", at); err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +160,7 @@ func TestDamageIsOneLine(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(fmt.Sprintf("%s slot=b root=%s uptime=1m31s version=2.0\nlog\n", magic, root)))
+	f.Add([]byte(fmt.Sprintf("%s slot=b root=%s uptime=0s version=2.0 panic=2026-11-21T21:00:00Z\nlog\n", magic, root)))
 	f.Add([]byte(magic + " slot=c\n"))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -170,7 +172,7 @@ func FuzzParse(f *testing.F) {
 		if err := Save(dir, boot, log); err != nil {
 			t.Fatal(err)
 		}
-		again, log2, err := kept(dir, boot.Slot)
+		again, log2, err := kept(dir, boot.name())
 		if err != nil || again.Root != boot.Root || string(log2) != string(log) {
 			t.Errorf("saved and read: got %+v, %d bytes, %v; want %+v, %d bytes", again, len(log2), err, boot, len(log))
 		}

@@ -28,36 +28,63 @@ const (
 
 // kit is what all machines are made of.
 type kit struct {
-	vm.Tools
 	ctx       context.Context
 	work, bin string
+	cloud     core
+	full      *core // nil: it is not there
+}
+
+// core is a kernel, and the first stage that goes with it.
+type core struct {
+	path      string // of the kernel
 	kernel    []byte
 	initramfs []byte
 }
 
-// newKit builds the programs and the initramfs.
-func newKit(ctx context.Context, cache, work string) (*kit, error) {
+// newCore reads a kernel that .ci/install put into a directory.
+func (k *kit) newCore(cache string) (c core, err error) {
 	tools, err := vm.FindTools(cache)
 	if err != nil {
-		return nil, err
+		return c, err
 	}
+	c.path = tools.Kernel
+	if c.kernel, err = os.ReadFile(c.path); err != nil {
+		return c, err
+	}
+	c.initramfs, err = tools.FirstStage(filepath.Join(k.bin, "twinkeel-init"))
+	return c, err
+}
+
+// core returns what a loader starts.
+func (k *kit) core(l loader) core {
+	if l.full {
+		return *k.full
+	}
+	return k.cloud
+}
+
+// newKit builds the programs and the initramfs. The full kernel may be missing.
+func newKit(ctx context.Context, cache, work string) (*kit, error) {
 	for _, name := range []string{"mkfs.erofs", "mke2fs", "e2fsck"} {
 		if _, err := findTool(name); err != nil {
 			return nil, fmt.Errorf("run .ci/install e2e: %w", err)
 		}
 	}
-	k := &kit{Tools: tools, ctx: ctx, work: work, bin: filepath.Join(work, "bin")}
-	if k.kernel, err = os.ReadFile(tools.Kernel); err != nil {
-		return nil, err
-	}
+	k := &kit{ctx: ctx, work: work, bin: filepath.Join(work, "bin")}
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", k.bin+"/",
 		"./cmd/twinkeel", "./cmd/twinkeeld", "./cmd/twinkeel-server", "./cmd/twinkeel-init", "./internal/e2e/guest")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build: %w: %s", err, out)
 	}
-	k.initramfs, err = tools.FirstStage(filepath.Join(k.bin, "twinkeel-init"))
-	return k, err
+	var err error
+	if k.cloud, err = k.newCore(cache); err != nil {
+		return nil, err
+	}
+	if full, err := k.newCore(cache + "-full"); err == nil {
+		k.full = &full
+	}
+	return k, nil
 }
 
 // buildNewer builds the agent as a later version of it may be: with a state format that
@@ -134,7 +161,7 @@ required = true
 
 // rootImage makes the root file system of a release.
 func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
-	image := filepath.Join(k.work, l.name+"-root-"+s.version+".img")
+	image := filepath.Join(k.work, l.id()+"-root-"+s.version+".img")
 	tree := filepath.Join(k.work, "tree-"+s.version)
 	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "data", "boot", "var", "sbin", "usr/bin", "etc/twinkeel"} {
 		if err := os.MkdirAll(filepath.Join(tree, dir), 0o755); err != nil {
@@ -189,13 +216,14 @@ func canaryContent() []byte { return noise(mib) }
 
 // bootImage makes what the loader starts of a release. No two releases have the same.
 func (k *kit) bootImage(s system, l loader) (string, error) {
-	image := filepath.Join(k.work, l.name+"-boot-"+s.version+".img")
+	image := filepath.Join(k.work, l.id()+"-boot-"+s.version+".img")
 	if l.name == systemdBoot.name {
 		return image, k.ukiImage(image, s.version)
 	}
-	files := map[string][]byte{"initrd.img": k.initramfs, "version.txt": []byte(s.version + "\n")}
+	c := k.core(l)
+	files := map[string][]byte{"initrd.img": c.initramfs, "version.txt": []byte(s.version + "\n")}
 	if s.behaviour != "nokernel" {
-		files["vmlinuz"] = k.kernel
+		files["vmlinuz"] = c.kernel
 	}
 	return image, vm.MakeFAT(image, k.work, bootSize-1, files)
 }
@@ -203,7 +231,7 @@ func (k *kit) bootImage(s system, l loader) (string, error) {
 // content is the file with what a slot holds of a release: its boot or its root, and the
 // verity tree behind that.
 func (k *kit) content(l loader, version, name string) string {
-	return filepath.Join(k.work, l.name+"-"+version+"-"+name+".slot")
+	return filepath.Join(k.work, l.id()+"-"+version+"-"+name+".slot")
 }
 
 // withTree makes a file that holds an image as a slot does: its verity tree behind it.

@@ -21,6 +21,9 @@ func scenarios() []scenario {
 		{name: "agent's configuration cannot be read, it ends again and again", releases: []string{"2.6"}, tell: fallsBack("2.6")},
 		{name: "everything stopped, guard included", releases: []string{"2.7"}, tell: fallsBack("2.7")},
 		{name: "kernel busy with one thread, nothing else runs", releases: []string{"2.9"}, tell: fallsBack("2.9")},
+		{name: "kernel hangs without interrupts, a watchdog in hardware ends it", releases: []string{"2.10"}, loader: hasWatchdog, tell: fallsBack("2.10")},
+		{name: "a panic kept in memory, by ramoops", releases: []string{"2.1", "2.2"}, loader: keepsMemory, tell: panicShown},
+		{name: "a panic kept in UEFI's variables, by efi-pstore", releases: []string{"2.1", "2.2"}, loader: systemdBoot, tell: panicShown},
 		{name: "agent with a newer state format dies in its trial", releases: []string{"2.8", "2.0"}, tell: newFormat},
 		{name: "server gone in the middle", releases: []string{"2.0"}, tell: serverGone},
 		{name: "a byte of the trial's root flipped", releases: []string{"2.0"}, tell: flipped},
@@ -116,6 +119,27 @@ func fallsBack(version string, words ...string) func(*engine, *host, *rand.Rand)
 		}
 		return h.disarmed()
 	}
+}
+
+// panicShown tells of a release whose kernel panics and saves its log itself: the old one
+// shows that, takes it out of where it was saved, and does not show it for the next release
+// that fails in the same slot.
+func panicShown(e *engine, h *host, random *rand.Rand) error {
+	const saved, panicked = "saved by the kernel in its panic", "Kernel panic - not syncing: Attempted to kill init"
+	if err := fallsBack("2.1", saved, panicked)(e, h, random); err != nil {
+		return err
+	}
+	if err := h.updated("2.2"); err != nil {
+		return err
+	}
+	if err := h.ends("a", "1.0", 4); err != nil {
+		return err
+	}
+	out, err := h.operator(0, "history", "-n", "1")
+	if err != nil || !strings.Contains(out, "kernel: slot b") || strings.Contains(out, saved) || strings.Contains(out, panicked) {
+		return fmt.Errorf("history: got %s, %w; want the log of 2.2, and nothing of a panic", out, err)
+	}
+	return nil
 }
 
 // disarmed turns a machine off that fell back to slot a, and checks that the loader has

@@ -78,7 +78,7 @@ func cutting(i int, l loader, phases []phase) scenario {
 func (e *engine) cutAll(h *host, phases []phase, random *rand.Rand) error {
 	denied := phases[0] == revert
 	if denied {
-		if err := vm.Clone(e.armed[h.l.name], h.c.Disk); err != nil {
+		if err := vm.Clone(e.armed[h.l.id()], h.c.Disk); err != nil {
 			return err
 		}
 	}

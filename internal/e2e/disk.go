@@ -13,12 +13,15 @@ import (
 	"github.com/twinkeel/twinkeel/release"
 )
 
-// loader is a way to boot.
+// loader is a way to boot, and what else sets its machines apart.
 type loader struct {
-	name  string // as the agent's configuration has it
-	path  string // where a slot sees the boot record
-	uefi  bool
-	title string
+	name    string // as the agent's configuration has it
+	path    string // where a slot sees the boot record
+	uefi    bool
+	title   string
+	variant string // of its machines; "": they are as all others
+	full    bool   // they run Debian's full kernel, and have a watchdog in hardware
+	cmdline string // what their kernels are told beside the others
 }
 
 var (
@@ -26,21 +29,37 @@ var (
 	grubUEFI    = loader{name: "grub", path: "/boot/twinkeel", uefi: true, title: "GRUB on UEFI"}
 	systemdBoot = loader{name: "systemd-boot", path: "/boot", uefi: true, title: "systemd-boot"}
 	loaders     = []loader{grubBIOS, grubUEFI, systemdBoot}
+
+	// A piece of memory is kept from everything else, and holds what a kernel saves.
+	keepsMemory = loader{name: "grub", path: "/boot/twinkeel", variant: "ramoops",
+		cmdline: " memmap=1M%0x8000000-1+2 ramoops.mem_address=0x8000000 ramoops.mem_size=0x100000 ramoops.record_size=0x10000 ramoops.ecc=1"}
+	hasWatchdog = loader{name: "grub", path: "/boot/twinkeel", variant: "full", full: true}
+
+	// Those with releases and a disk of their own.
+	bases = []loader{grubBIOS, systemdBoot, keepsMemory, hasWatchdog}
 )
+
+// id names what machines with the same disk have in common.
+func (l loader) id() string {
+	if l.variant != "" {
+		return l.name + "-" + l.variant
+	}
+	return l.name
+}
 
 // compatible is what releases for the loader are compatible with: their boot images are
 // not the same.
-func (l loader) compatible() string { return "e2e-" + l.name }
+func (l loader) compatible() string { return "e2e-" + l.id() }
 
 // cmdline is what every kernel is told, beside what the loader tells it. The dead-man comes
 // later than the agents' deadline.
 const cmdline = "console=ttyS0 quiet no_timer_check twinkeel.deadman=210 twinkeel.settle=20"
 
 // factory writes a disk that has a release in slot a, committed, for GRUB by BIOS and UEFI.
-func (k *kit) factory(name string, m release.Manifest, raw []byte) (string, error) {
+func (k *kit) factory(name string, l loader, m release.Manifest, raw []byte) (string, error) {
 	script, err := grub.Snippet(grub.Layout{
 		Dir: "(hd0,gpt3)/twinkeel", Boot: [2]string{"(hd0,gpt4)", "(hd0,gpt5)"},
-		Kernel: "/vmlinuz", Initrd: "/initrd.img", Cmdline: cmdline + " twinkeel.record=PARTLABEL=bootenv",
+		Kernel: "/vmlinuz", Initrd: "/initrd.img", Cmdline: cmdline + " twinkeel.record=PARTLABEL=bootenv" + l.cmdline,
 	})
 	if err != nil {
 		return "", err
@@ -62,7 +81,7 @@ func (k *kit) factory(name string, m release.Manifest, raw []byte) (string, erro
 		{Label: "bios", Type: "ef02", MiB: 1},
 		{Label: "esp", Type: "ef00", MiB: 8, Files: map[string][]byte{"EFI/BOOT/BOOTX64.EFI": g.EFI}},
 		{Label: "bootenv", Type: "8300", MiB: 1, Files: record},
-	}, append(k.slotA(grubBIOS, m.Version.String()), vm.Partition{Label: "data", Type: "8300", MiB: dataSize, Image: data})...))
+	}, append(k.slotA(l, m.Version.String()), vm.Partition{Label: "data", Type: "8300", MiB: dataSize, Image: data})...))
 	if err != nil {
 		return "", err
 	}

@@ -49,7 +49,7 @@ func (k *kit) sdFactory(name string, m release.Manifest, raw []byte, boot string
 
 // ukiImage makes what systemd-boot starts.
 func (k *kit) ukiImage(image, version string) error {
-	b, err := vm.UKI(k.work, k.Kernel, k.initramfs, cmdline+" twinkeel.record=PARTLABEL=esp e2e="+version)
+	b, err := vm.UKI(k.work, k.cloud.path, k.cloud.initramfs, cmdline+" twinkeel.record=PARTLABEL=esp e2e="+version)
 	if err != nil {
 		return err
 	}

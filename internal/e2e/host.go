@@ -51,8 +51,12 @@ func (e *engine) newHost(name string, l loader) (*host, error) {
 	if l.uefi {
 		h.c.Vars = filepath.Join(h.dir, "vars.fd")
 	}
+	if l.variant == keepsMemory.variant {
+		h.c.Memory = filepath.Join(h.dir, "memory")
+	}
+	h.c.Watchdog = l.full
 	e.mu.Lock()
-	disk := e.disks[l.name]
+	disk := e.disks[l.id()]
 	e.mu.Unlock()
 	return h, vm.Clone(disk, h.c.Disk)
 }
@@ -213,6 +217,9 @@ func (h *host) ends(slot, version string, within int) error {
 		}
 		if u["id"] != machineID {
 			return fmt.Errorf("machine id: got %s", u["id"])
+		}
+		if u["pstore"] != "0" {
+			return fmt.Errorf("pstore: %s logs are still there", u["pstore"])
 		}
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 // systems are all releases, the factory's first.
 var systems = []system{
 	{"1.0", "good"}, {"2.0", "good"}, {"2.1", "panic"}, {"2.2", "unhealthy"}, {"2.3", "hang"},
-	{"2.4", "noagent"}, {"2.5", "nokernel"}, {"2.6", "badconfig"}, {"2.7", "stuck"}, {"2.8", "newformat"}, {"2.9", "hog"},
+	{"2.4", "noagent"}, {"2.5", "nokernel"}, {"2.6", "badconfig"}, {"2.7", "stuck"}, {"2.8", "newformat"}, {"2.9", "hog"}, {"2.10", "standstill"},
 }
 
 // prepare publishes the releases that are needed, by the loader that they are for, and
@@ -24,11 +24,11 @@ func (e *engine) prepare(needs map[string]map[string]bool) error {
 	if e.site, trust, err = newSite(e.kit, "site"); err != nil {
 		return err
 	}
-	for _, l := range []loader{grubBIOS, systemdBoot} {
-		if needs[l.name] == nil {
+	for _, l := range bases {
+		if needs[l.id()] == nil {
 			continue
 		}
-		if err := e.publish(l, trust, needs[l.name]); err != nil {
+		if err := e.publish(l, trust, needs[l.id()]); err != nil {
 			return err
 		}
 	}
@@ -36,8 +36,8 @@ func (e *engine) prepare(needs map[string]map[string]bool) error {
 		return err
 	}
 	var jobs []func() error
-	for _, l := range []loader{grubBIOS, systemdBoot} {
-		if needs[l.name] != nil {
+	for _, l := range bases {
+		if needs[l.id()] != nil {
 			jobs = append(jobs, func() error { return e.adopt(l) })
 		}
 	}
@@ -96,9 +96,9 @@ func (e *engine) publish(l loader, trust []byte, versions map[string]bool) error
 	}
 	var err error
 	if l.name == systemdBoot.name {
-		e.disks[l.name], err = e.kit.sdFactory("factory-"+l.name+".img", factory, signed, filepath.Join(e.work, l.name+"-boot-1.0.img"))
+		e.disks[l.id()], err = e.kit.sdFactory("factory-"+l.id()+".img", factory, signed, filepath.Join(e.work, l.id()+"-boot-1.0.img"))
 	} else {
-		e.disks[l.name], err = e.kit.factory("factory-"+l.name+".img", factory, signed)
+		e.disks[l.id()], err = e.kit.factory("factory-"+l.id()+".img", l, factory, signed)
 	}
 	return err
 }
@@ -106,7 +106,7 @@ func (e *engine) publish(l loader, trust []byte, versions map[string]bool) error
 // adopt boots the factory's disk once, so that the agent adopts what it runs, and the
 // first update can be a delta. All cases begin with that disk.
 func (e *engine) adopt(l loader) error {
-	h, err := e.newHost("adopt-"+l.name, l)
+	h, err := e.newHost("adopt-"+l.id(), l)
 	if err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (e *engine) adopt(l loader) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.disks[l.name] = h.c.Disk
+	e.disks[l.id()] = h.c.Disk
 	return nil
 }
 
@@ -150,7 +150,7 @@ func (e *engine) prepareCuts() error {
 	if e.wants("write log", grubBIOS) {
 		jobs = append(jobs, e.record)
 	}
-	for _, l := range []loader{grubBIOS, systemdBoot} {
+	for _, l := range bases {
 		if e.wants(cutCase, l) {
 			jobs = append(jobs, func() error { return e.arm(l) })
 		}
@@ -163,7 +163,7 @@ func (e *engine) prepareCuts() error {
 
 // arm makes a machine that is about to boot a release that does not get through its trial.
 func (e *engine) arm(l loader) error {
-	h, err := e.newHost("armed-"+l.name, l)
+	h, err := e.newHost("armed-"+l.id(), l)
 	if err != nil {
 		return err
 	}
@@ -173,6 +173,6 @@ func (e *engine) arm(l loader) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.armed[l.name] = h.c.Disk
+	e.armed[l.id()] = h.c.Disk
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/twinkeel/twinkeel/internal/cpio"
 )
@@ -21,7 +22,15 @@ var modules = []string{
 var firstStageModules = append(modules[:len(modules)-1:len(modules)-1],
 	"net/core/failover", "drivers/net/net_failover", "drivers/net/virtio_net",
 	"drivers/md/dm-mod", "lib/reed_solomon/reed_solomon", "drivers/md/dm-bufio", "drivers/md/dm-verity",
-	"lib/libcrc32c", "fs/erofs/erofs", "fs/overlayfs/overlay", "drivers/watchdog/watchdog", "drivers/watchdog/softdog", "fs/efivarfs/efivarfs")
+	"lib/libcrc32c", "fs/erofs/erofs", "fs/overlayfs/overlay", "drivers/watchdog/watchdog", "drivers/watchdog/softdog",
+	"fs/pstore/ramoops", "drivers/firmware/efi/efi-pstore", "fs/efivarfs/efivarfs")
+
+// fullModules are what Debian's full kernel needs before those: it has as modules what the
+// cloud kernel has built in, and drivers of hardware.
+var fullModules = []string{
+	"lib/crc16", "crypto/crc32c_generic", "fs/mbcache", "fs/jbd2/jbd2", "fs/ext4/ext4",
+	"drivers/watchdog/watchdog", "drivers/watchdog/i6300esb", "arch/x86/kernel/msr",
+}
 
 // FirstStage returns an uncompressed initramfs whose init is twinkeel-init, at the given
 // path.
@@ -36,7 +45,11 @@ func (t Tools) FirstStage(init string) ([]byte, error) {
 		return nil, err
 	}
 	a.Add("init", cpio.Regular|0o755, b)
-	if err := t.addModules(&a, "modules", firstStageModules); err != nil {
+	list := firstStageModules
+	if !strings.Contains(filepath.Base(t.Kernel), "cloud") {
+		list = append(fullModules[:len(fullModules):len(fullModules)], list...)
+	}
+	if err := t.addModules(&a, "modules", list); err != nil {
 		return nil, err
 	}
 	return a.Bytes(), nil

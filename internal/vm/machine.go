@@ -21,9 +21,14 @@ type Config struct {
 	ReadOnly bool   // the disk refuses writes
 	Log      string // file that takes the console
 	WriteLog string // file to which every write to the disk is added; "": none is kept
+	Memory   string // file that holds its memory, which then outlives a reset, as a machine's does; "": it does not
+	Watchdog bool   // it has a watchdog, an Intel 6300ESB, that resets it
 	Clock    string // what the machine's clock shows at first, such as "2040-01-01T00:00:00"; "": the time
 	Port     int    // of the host's loopback that the guest may reach; 0: it has no network
 }
+
+// memory is how much a machine has, in MiB.
+const memory = "256"
 
 // ErrEnded is in the chain of an error that says that the guest ended the machine.
 var ErrEnded = errors.New("machine ended")
@@ -39,8 +44,12 @@ type Machine struct {
 // Start powers a machine on. It ends when the guest turns it off or reboots (an emulated
 // reset takes twice the time of a new machine), and is killed when ctx ends.
 func Start(ctx context.Context, c Config) (*Machine, error) {
+	kind := "q35"
+	if c.Memory != "" {
+		kind += ",memory-backend=m0"
+	}
 	args := []string{
-		"-n", "10", "qemu-system-x86_64", "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256", "-smp", "1",
+		"-n", "10", "qemu-system-x86_64", "-M", kind, "-accel", "tcg", "-cpu", "max", "-m", memory, "-smp", "1",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
 		"-device", "virtio-blk-pci,drive=d0,bootindex=1",
 	}
@@ -61,6 +70,12 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	}
 	if c.WriteLog == "" {
 		args = append(args, "-drive", drive)
+	}
+	if c.Memory != "" {
+		args = append(args, "-object", "memory-backend-file,id=m0,share=on,size="+memory+"M,mem-path="+c.Memory)
+	}
+	if c.Watchdog {
+		args = append(args, "-device", "i6300esb", "-action", "watchdog=reset")
 	}
 	if c.Clock != "" {
 		args = append(args, "-rtc", "base="+c.Clock)

@@ -10,6 +10,6 @@
 //	reboot, off
 //
 // /etc/e2e in the slot holds one word, which is how the release behaves: good, panic,
-// unhealthy, hang, stuck, hog, noagent, badconfig, newformat. The first message, "VM up", says which slot and release
+// unhealthy, hang, stuck, hog, standstill, noagent, badconfig, newformat. The first message, "VM up", says which slot and release
 // run, and what is at hand: the data partition written, read-only or missing.
 package main

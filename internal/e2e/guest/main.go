@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"time"
 
@@ -42,7 +41,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	say("up slot=%s release=%s trial=%s fallback=%s data=%s id=%s", option(line, "slot"), version, option(line, "trial"), option(line, "fallback"), dataState(), hostID())
+	say("up slot=%s release=%s trial=%s fallback=%s data=%s pstore=%d id=%s", option(line, "slot"), version, option(line, "trial"), option(line, "fallback"), dataState(), saved(), hostID())
 	keep()
 	switch behaviour {
 	case "panic":
@@ -53,6 +52,8 @@ func run() error {
 		return stuck()
 	case "hog":
 		return hog()
+	case "standstill":
+		return standstill()
 	}
 	if err := network(); err != nil {
 		return fmt.Errorf("network: %w", err)
@@ -96,6 +97,15 @@ func dataState() string {
 		return "read-only"
 	}
 	return "writable"
+}
+
+// saved is how many logs of panics are left in pstore.
+func saved() int {
+	entries, err := os.ReadDir("/sys/fs/pstore")
+	if err != nil {
+		return 0 // this kernel has none
+	}
+	return len(entries)
 }
 
 // keep writes this boot down, durably, and says so: it has to be there after any power cut.
@@ -238,50 +248,4 @@ func reboot(how int) {
 		say("reboot: %v", err)
 	}
 	select {}
-}
-
-// stuck stops everything, the guard too, so that only the watchdog is left.
-func stuck() error {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		var pid int
-		if _, err := fmt.Sscanf(e.Name(), "%d", &pid); err != nil || pid == 1 {
-			continue
-		}
-		if b, err := os.ReadFile("/proc/" + e.Name() + "/cmdline"); err == nil && len(b) > 0 {
-			if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
-				return err
-			}
-			say("stopped %q", b)
-		}
-	}
-	hang()
-	return nil
-}
-
-// hog takes the processor for ever, so that not even the guard runs: what is left is the
-// watchdog, in an interrupt.
-func hog() error {
-	if err := os.WriteFile("/proc/sys/kernel/sched_rt_runtime_us", []byte("-1"), 0o644); err != nil {
-		return err
-	}
-	time.Sleep(3 * time.Second) // for the guard to start the watchdog
-	runtime.LockOSThread()
-	if err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 99}, 0); err != nil {
-		return err
-	}
-	say("nothing else runs now")
-	//lint:ignore SA5002 it is there to take the processor
-	for {
-	}
-}
-
-// hang does nothing, for ever. A program without anything to wait for would be ended.
-func hang() {
-	for {
-		time.Sleep(time.Hour)
-	}
 }

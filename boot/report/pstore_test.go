@@ -1,0 +1,135 @@
+package report
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+func mark(s partitions.Slot, root release.Digest) string {
+	return "[    1.000000] twinkeel-init: " + Mark(Boot{Slot: s, Root: root, Version: "2.0"})
+}
+
+func TestAPanicIsTakenOutOfPstoreAndShownForItsReleaseOnly(t *testing.T) {
+	pstore, dir := t.TempDir(), t.TempDir()
+	began := time.Now().Add(-time.Hour)
+	write(t, filepath.Join(pstore, "dmesg-ramoops-0"), "Oops#1 Part1\n"+mark(partitions.B, root)+"\nfirst an oops\n", 2*time.Minute)
+	write(t, filepath.Join(pstore, "dmesg-ramoops-1"), "Panic#2 Part1\n"+mark(partitions.B, root)+"\nthen the panic\n", time.Minute)
+	boots, err := Take(pstore, dir)
+	if err != nil || len(boots) != 1 || boots[0].Slot != partitions.B || boots[0].Root != root || boots[0].Version != "2.0" {
+		t.Fatalf("got %+v, %v", boots, err)
+	}
+	if left, err := os.ReadDir(pstore); err != nil || len(left) != 0 {
+		t.Errorf("pstore still holds %v, %v", left, err)
+	}
+	p := Places{Kept: dir, Pstore: []string{pstore}}
+	got := strings.Join(p.Last(partitions.B, root, began), "|")
+	for _, want := range []string{"kernel: slot b, saved by the kernel in its panic|", "|first an oops|", "|then the panic"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q in it", got, want)
+		}
+	}
+	for name, got := range map[string][]string{
+		"another root":  p.Last(partitions.B, release.DigestOf(nil), began),
+		"another slot":  p.Last(partitions.A, root, began),
+		"a later trial": p.Last(partitions.B, root, time.Now()),
+	} {
+		if got != nil {
+			t.Errorf("%s: got %q", name, got)
+		}
+	}
+	// What the guard keeps of a later boot does not take its place.
+	if err := Save(dir, Boot{Slot: partitions.B, Root: root}, []byte("kept\n")); err != nil {
+		t.Fatal(err)
+	}
+	if again := strings.Join(p.Last(partitions.B, root, began), "|"); again != got {
+		t.Errorf("beside a kept log: got %q, want %q", again, got)
+	}
+}
+
+func TestPanicsOfBothSlotsAreToldApart(t *testing.T) {
+	pstore, dir := t.TempDir(), t.TempDir()
+	other := release.DigestOf([]byte("other"))
+	// In parts, of which only one says whose log it is, as firmware keeps them; two boots that
+	// both count their dumps from 1.
+	write(t, filepath.Join(pstore, "dmesg-efi_pstore-170000000001001"), "Panic#1 Part1\nend of b\n", 3*time.Minute)
+	write(t, filepath.Join(pstore, "dmesg-efi_pstore-170000000002001"), "Panic#1 Part2\n"+mark(partitions.B, root)+"\n", 3*time.Minute)
+	write(t, filepath.Join(pstore, "dmesg-efi_pstore-170000100001001"), "Panic#1 Part1\nend of a\n", time.Minute)
+	write(t, filepath.Join(pstore, "dmesg-efi_pstore-170000100002001"), "Panic#1 Part2\nKernel command line: x twinkeel.slot=a twinkeel.roothash="+other.String()+" y\n", time.Minute)
+	p := Places{Kept: dir, Pstore: []string{pstore}}
+	for _, when := range []string{"in pstore", "taken"} {
+		a, b := strings.Join(p.Last(partitions.A, other, time.Time{}), "|"), strings.Join(p.Last(partitions.B, root, time.Time{}), "|")
+		if !strings.Contains(a, "end of a") || strings.Contains(a, "end of b") || !strings.Contains(b, "end of b") || strings.Contains(b, "end of a") {
+			t.Errorf("%s: got %q and %q", when, a, b)
+		}
+		if boots, err := Take(pstore, dir); err != nil || when == "in pstore" && len(boots) != 2 {
+			t.Fatalf("%s: got %+v, %v", when, boots, err)
+		}
+	}
+}
+
+func TestWhatDoesNotSayWhoseItIsStaysInPstore(t *testing.T) {
+	pstore, dir := t.TempDir(), t.TempDir()
+	for name, content := range map[string]string{
+		"dmesg-ramoops-0":   "Panic#1 Part1\nno mark\n",
+		"dmesg-ramoops-1":   "Panic#1 Part1\ntwinkeel.slot=b twinkeel.roothash=12\n",
+		"dmesg-ramoops-2":   "twinkeel.roothash=" + root.String() + "\n",
+		"console-ramoops-0": mark(partitions.B, root),
+	} {
+		write(t, filepath.Join(pstore, name), content, time.Minute)
+	}
+	boots, err := Take(pstore, dir)
+	left, lerr := os.ReadDir(pstore)
+	if err != nil || lerr != nil || len(boots) != 0 || len(left) != 4 {
+		t.Errorf("took %+v, left %v; %v, %v", boots, left, err, lerr)
+	}
+	if got := (Places{Kept: dir, Pstore: []string{pstore}}).Last(partitions.B, root, time.Time{}); got != nil {
+		t.Errorf("shown for slot b: %q", got)
+	}
+}
+
+func TestWhatCannotBeKeptStaysInPstore(t *testing.T) {
+	pstore := t.TempDir()
+	write(t, filepath.Join(pstore, "dmesg-ramoops-0"), mark(partitions.B, root), time.Minute)
+	if boots, err := Take(pstore, filepath.Join(t.TempDir(), "missing")); err == nil || len(boots) != 0 {
+		t.Errorf("got %+v, %v", boots, err)
+	}
+	if left, err := os.ReadDir(pstore); err != nil || len(left) != 1 {
+		t.Errorf("pstore holds %v, %v", left, err)
+	}
+}
+
+func TestALogIsMarkedOnlyIfItsEndSaysSo(t *testing.T) {
+	line := mark(partitions.A, root) + "\n"
+	if !Marked([]byte(line + strings.Repeat("x\n", 1000))) {
+		t.Error("a mark near the end is not seen")
+	}
+	if Marked([]byte(line+strings.Repeat("x\n", 5000))) || Marked(nil) {
+		t.Error("a mark is seen that no panic would leave")
+	}
+}
+
+func FuzzDumps(f *testing.F) {
+	f.Add([]byte("Panic#1 Part1\n"+mark(partitions.B, root)), []byte("Panic#1 Part2\n"))
+	f.Add([]byte("twinkeel.roothash=\n"), []byte{})
+	f.Fuzz(func(t *testing.T, one, two []byte) {
+		at := time.Unix(1700000000, 0)
+		total := 0
+		for _, d := range join([]record{{"a", at, one}, {"b", at, two}}) {
+			total += len(d.log)
+			if b, ok := bootOf(d.log); ok {
+				if again, ok := bootOf([]byte(Mark(b))); !ok || again.Slot != b.Slot || again.Root != b.Root {
+					t.Errorf("mark of %+v reads %+v", b, again)
+				}
+			}
+		}
+		if total < len(one)+len(two) {
+			t.Errorf("of %d bytes %d are left", len(one)+len(two), total)
+		}
+	})
+}
