@@ -132,12 +132,13 @@ func (s system) deadline() string {
 	return "3m"
 }
 
-// configuration of the agent in every release.
+// configuration of the agent in every release. There is no directive: an agent's first poll
+// comes at a random time, and must not begin an update that no case asked for.
 const configuration = `server = "http://127.0.0.1:8480"
 channel = "stable"
 compatible = "%s"
 state = "/data/state"
-rollout = "all"
+rollout = "directive"
 [slots.a]
 root = "PARTLABEL=root-a"
 boot = "PARTLABEL=boot-a"

@@ -50,7 +50,7 @@ func (s *site) command(args ...string) error {
 // publish publishes a release, with deltas from another if from is not empty.
 func (s *site) publish(l loader, version, root, boot, from string) error {
 	args := []string{"publish", s.dir, "--channel", "stable", "--version", version, "--compatible", l.compatible(),
-		"--deltas", "0", "--blocks-from", "-1", "--image", "root=" + root, "--image", "boot=" + boot}
+		"--no-rollout", "--deltas", "0", "--blocks-from", "-1", "--image", "root=" + root, "--image", "boot=" + boot}
 	if from != "" {
 		args = append(args, "--from", from)
 	}
