@@ -179,6 +179,10 @@ func (h *host) operator(code int, args ...string) (string, error) {
 	if err != nil && !errors.Is(err, vm.ErrEnded) {
 		return out, err
 	}
+	if got != code {
+		return out, fmt.Errorf("twinkeel %s: got exit code %d, want %d: %s", strings.Join(args, " "), got, code, out)
+	}
+	return out, nil
 }
 
 // status asks the agent. It can be busy, or not there yet.
