@@ -1,4 +1,4 @@
-# make build     the four commands, static, into bin/
+# make build     the five commands, static, into bin/
 # make test      everything that decides whether a change is good: formatting, vet, and
 #                all tests under the race detector, and the sample of make e2e; installs
 #                the Debian packages they need
@@ -19,7 +19,7 @@ FUZZTIME ?= 20s
 EXECUTIONS ?= 20000000
 CHECKS   ?= 5000
 HISTORIES ?= 20000
-COMMANDS := twinkeel twinkeeld twinkeel-server twinkeel-init
+COMMANDS := twinkeel twinkeeld twinkeel-shim twinkeel-server twinkeel-init
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 .PHONY: all build check lint test fuzz demo e2e images images-check apps quickstart deb debian bench bench-delta campaign clean

@@ -16,6 +16,7 @@ import (
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/signing"
+	"github.com/twinkeel/twinkeel/workloads"
 )
 
 // Options is everything an agent needs: what the host is, and how to reach the world.
@@ -90,6 +91,8 @@ type Agent struct {
 	appReason   *Reason // of the verdict
 	appEvidence []string
 	appSettled  bool // settleApps was done
+	// appVerified are images of applications as this process found them to be whole.
+	appVerified map[release.Digest]workloads.Identity
 	// appRestarted is the transaction for which the old set was started once more.
 	appRestarted uint64
 

@@ -131,7 +131,8 @@ func (a *Agent) rehearse(ctx context.Context, w DeployedApp, mf *release.AppMani
 	if err != nil {
 		return fmt.Errorf("copy data of app %s: %w", w.Name, err)
 	}
-	if err := a.verifyApp(ctx, w); err != nil {
+	verified, err := a.verifyApp(ctx, w)
+	if err != nil {
 		return err
 	}
 	// Volumes of other classes are not copied, and must not be the ones in use.
@@ -146,7 +147,7 @@ func (a *Agent) rehearse(ctx context.Context, w DeployedApp, mf *release.AppMani
 	}
 	a.progress(Event{Step: "rehearse", Text: fmt.Sprintf("starting app %s %s", w.Name, w.Version)})
 	err = a.switcher().Try(ctx, workloads.Unit{
-		Manifest: mf, Image: a.o.Apps.Images.Path(w.Image.Root), Data: dirs, Generation: rehearsal, Grants: mf.Permissions, Rehearsal: true,
+		Manifest: mf, Image: a.o.Apps.Images.Path(w.Image.Root), Verified: verified, Data: dirs, Generation: rehearsal, Grants: mf.Permissions, Rehearsal: true,
 	})
 	if err != nil {
 		return &Refusal{Reason{CodeUnhealthy, fmt.Sprintf("rehearsal: start app %s %s: %v", w.Name, w.Version, err)}, err}

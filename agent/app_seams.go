@@ -52,6 +52,8 @@ type AppImages interface {
 	Seal(root release.Digest) error
 	// Path is the file of an image that was sealed.
 	Path(root release.Digest) string
+	// Identity is that of this file, or zero if it cannot be told.
+	Identity(root release.Digest) workloads.Identity
 	// List returns all that there is, sealed or not.
 	List() ([]release.Digest, error)
 	// Remove drops an image; one that is not there is no error.

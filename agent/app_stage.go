@@ -114,8 +114,29 @@ func (a *Agent) planApp(ctx context.Context, mf *release.AppManifest, running *D
 }
 
 // verifyApp reads an app's image past the page cache and compares it with what was signed.
-// One that is not it any more is dropped, to be fetched again.
-func (a *Agent) verifyApp(ctx context.Context, w DeployedApp) error {
+// One that is not it any more is dropped, to be fetched again. One that this process has
+// read before, and whose file has not changed since, is not read again; what identifies
+// that file goes to whoever mounts it.
+func (a *Agent) verifyApp(ctx context.Context, w DeployedApp) (workloads.Identity, error) {
+	file := a.o.Apps.Images.Identity(w.Image.Root)
+	if file != (workloads.Identity{}) && a.appVerified[w.Image.Root] == file {
+		return file, nil
+	}
+	if err := a.readApp(ctx, w); err != nil {
+		return workloads.Identity{}, err
+	}
+	if a.o.Apps.Images.Identity(w.Image.Root) != file {
+		return workloads.Identity{}, nil // it was written to meanwhile: whoever mounts it looks
+	}
+	if a.appVerified == nil {
+		a.appVerified = map[release.Digest]workloads.Identity{}
+	}
+	a.appVerified[w.Image.Root] = file
+	return file, nil
+}
+
+// readApp is nil if all of an app's image is what was signed.
+func (a *Agent) readApp(ctx context.Context, w DeployedApp) error {
 	dev, err := a.o.Apps.Images.OpenRead(w.Image.Root)
 	if err != nil {
 		return &Refusal{Reason{CodeSlot, fmt.Sprintf("image of app %s: %v", w.Name, err)}, err}

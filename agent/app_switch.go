@@ -24,6 +24,13 @@ func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction)
 	}
 	for _, name := range t.Apps {
 		w, has := to.App(name)
+		if has {
+			// Not while nothing runs. One that is damaged was dropped, and is fetched again; one
+			// that cannot be read is left for the start to judge.
+			if _, err := a.verifyApp(ctx, w); err != nil && (ctx.Err() != nil || !a.sealed(w)) {
+				return err
+			}
+		}
 		if !has || w.Base == "" {
 			continue
 		}
@@ -174,7 +181,8 @@ func (a *Agent) bringUp(ctx context.Context, w DeployedApp, start func(context.C
 	if err != nil {
 		return err
 	}
-	if err := a.verifyApp(ctx, w); err != nil {
+	verified, err := a.verifyApp(ctx, w)
+	if err != nil {
 		return err
 	}
 	data, err := a.o.Apps.Data.Volumes(w.Name, w.Generation, mf)
@@ -183,7 +191,7 @@ func (a *Agent) bringUp(ctx context.Context, w DeployedApp, start func(context.C
 	}
 	a.progress(Event{Step: "switch", Text: fmt.Sprintf("starting app %s %s", w.Name, w.Version)})
 	unit := workloads.Unit{
-		Manifest: mf, Image: a.o.Apps.Images.Path(w.Image.Root), Data: data, Generation: w.Generation, Grants: mf.Permissions,
+		Manifest: mf, Image: a.o.Apps.Images.Path(w.Image.Root), Verified: verified, Data: data, Generation: w.Generation, Grants: mf.Permissions,
 	}
 	err = start(ctx, unit)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, workloads.ErrMissing) {

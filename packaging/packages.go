@@ -63,6 +63,7 @@ var packages = []pkg{
 		contents: []content{
 			{from: "bin/twinkeeld", to: "/usr/bin/"},
 			{from: "bin/twinkeel-init", to: "/usr/lib/twinkeel/"},
+			{from: "bin/twinkeel-shim", to: "/usr/lib/twinkeel/"},
 			{from: "man/twinkeeld.8.gz", to: "/usr/share/man/man8/"},
 			{from: "src/examples/systemd/*.service", to: "/usr/lib/systemd/system/"},
 			{from: "src/examples/systemd/*.socket", to: "/usr/lib/systemd/system/"},

@@ -54,7 +54,7 @@ type tree struct {
 }
 
 // commands are compiled, in the order in which they are packaged.
-var commands = []string{"twinkeel", "twinkeeld", "twinkeel-init", "twinkeel-server"}
+var commands = []string{"twinkeel", "twinkeeld", "twinkeel-init", "twinkeel-shim", "twinkeel-server"}
 
 // compile builds the commands for an architecture, as `make build` does.
 func (t tree) compile(ctx context.Context, arch string) error {

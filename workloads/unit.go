@@ -26,7 +26,10 @@ type Generation struct {
 // Unit is one application as it is to run.
 type Unit struct {
 	Manifest *release.AppManifest
-	Image    string            // file with the verified EROFS image
+	Image    string // file with the EROFS image
+	// Verified is the image's file as it was when all of it was found to be what the
+	// manifest names; zero: nobody has looked, and whoever mounts it has to.
+	Verified Identity
 	Data     map[string]string // directory of each volume by its name
 	// Generation names the data that it runs on; for people and for Status.
 	Generation string
@@ -36,6 +39,17 @@ type Unit struct {
 	// Rehearsal says that it is only tried, on copies of its data, and dropped again: it
 	// reaches nobody, whatever it is granted.
 	Rehearsal bool
+}
+
+// Identity tells a file from any other that it could be, or could become, within one
+// boot. Two that are equal and not zero are of one file, to which nothing was written
+// between the moments when they were taken.
+type Identity struct {
+	Boot    string `json:"boot,omitempty"` // the kernel's id of it
+	Device  uint64 `json:"device,omitempty"`
+	Inode   uint64 `json:"inode,omitempty"`
+	Size    int64  `json:"size,omitempty"`
+	Changed int64  `json:"changed,omitempty"` // the inode, in nanoseconds since 1970: nobody can set it
 }
 
 // Name is what the unit is called on this host.

@@ -19,6 +19,7 @@ import (
 	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/data"
 	"github.com/twinkeel/twinkeel/workloads/runner"
+	"github.com/twinkeel/twinkeel/workloads/shim"
 	"github.com/twinkeel/twinkeel/workloads/store"
 	"github.com/twinkeel/twinkeel/workloads/vm"
 )
@@ -88,7 +89,7 @@ func runnerOptions(c *config.Config, state durable.Dir, log *slog.Logger) (runne
 	return runner.Options{
 		Instance: c.Apps.Instance, Run: runDir, IDs: ids, LogDir: filepath.Join(c.Apps.Path, "log"), Runtime: c.Apps.Runtime, Sandbox: c.Apps.Sandbox,
 		Machines: vm.Wish{QEMU: c.Apps.QEMU, Kernel: c.Apps.Kernel, Modules: c.Apps.Modules},
-		Shim:     []string{exe, "shim"}, Bridge: c.Apps.Bridge, Network: network, Log: log,
+		Shim:     []string{shim.Program(exe)}, Bridge: c.Apps.Bridge, Network: network, Log: log,
 	}, nil
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/twinkeel/twinkeel/agent/control"
 	"github.com/twinkeel/twinkeel/agent/fetcher/child"
 	"github.com/twinkeel/twinkeel/agent/writer"
-	"github.com/twinkeel/twinkeel/workloads/shim"
 )
 
 // cli is one run of the command.
@@ -59,19 +58,6 @@ nor network.
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := child.Main(cmd.Context()); err != nil {
-				return exitError{control.ExitFailed, err}
-			}
-			return nil
-		},
-	})
-	root.AddCommand(&cobra.Command{
-		Use:    "shim DIRECTORY",
-		Short:  "Stand between the host and one application",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			// Not the command's context: only the application's end is this process's.
-			if err := shim.Main(context.Background(), args[0], slog.New(slog.NewTextHandler(c.errs.w, nil))); err != nil {
 				return exitError{control.ExitFailed, err}
 			}
 			return nil

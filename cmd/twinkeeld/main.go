@@ -17,7 +17,6 @@ import (
 	"github.com/twinkeel/twinkeel/agent/control"
 	"github.com/twinkeel/twinkeel/agent/fetcher/child"
 	"github.com/twinkeel/twinkeel/agent/writer"
-	"github.com/twinkeel/twinkeel/workloads/shim"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -94,19 +93,6 @@ Exit status: 0 done, 1 error, 2 usage. With --once also: 3 nothing to do,
 		},
 	})
 	addMan(cmd)
-	cmd.AddCommand(&cobra.Command{
-		Use:    "shim DIRECTORY",
-		Short:  "Stand between the host and one application",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			// Not the command's context: only the application's end is this process's.
-			if err := shim.Main(context.Background(), args[0], slog.New(slog.NewTextHandler(stderr, nil))); err != nil {
-				return exitError{control.ExitFailed, err}
-			}
-			return nil
-		},
-	})
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	return cmd
 }

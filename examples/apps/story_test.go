@@ -53,7 +53,7 @@ func newStory(t *testing.T) *story {
 			t.Fatal(err)
 		}
 	}
-	s.run(0, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", s.bin+"/", "../../cmd/twinkeel", "../../cmd/twinkeeld", "../../cmd/twinkeel-server", "./notes")
+	s.run(0, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", s.bin+"/", "../../cmd/twinkeel", "../../cmd/twinkeeld", "../../cmd/twinkeel-shim", "../../cmd/twinkeel-server", "./notes")
 	s.server("init", s.site, "--spare", filepath.Join(dir, "spare"))
 	web := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(s.site, "repository"))))
 	t.Cleanup(web.Close)
@@ -264,12 +264,12 @@ func (s *story) killAt(step string, shims bool) {
 	s.wants("1", "buy milk", "call Ada")
 }
 
-// killShims kills every process of the agent's program, itself included.
+// killShims kills every shim, and the agent.
 func (s *story) killShims() {
 	links, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, l := range links {
 		exe, err := os.Readlink(l)
-		if err != nil || exe != filepath.Join(s.bin, "twinkeeld") {
+		if err != nil || exe != filepath.Join(s.bin, "twinkeeld") && exe != filepath.Join(s.bin, "twinkeel-shim") {
 			continue
 		}
 		if pid, err := strconv.Atoi(strings.Split(l, "/")[2]); err == nil {

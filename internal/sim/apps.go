@@ -167,6 +167,18 @@ func (p *Applications) Seal(root release.Digest) error {
 // Path implements agent.AppImages.
 func (p *Applications) Path(root release.Digest) string { return root.String() }
 
+// Identity implements agent.AppImages. A new boot is the agent's to tell.
+func (p *Applications) Identity(root release.Digest) workloads.Identity {
+	d := p.disks[root]
+	if d == nil || !p.sealed[root] {
+		return workloads.Identity{}
+	}
+	return workloads.Identity{Inode: d.born, Changed: int64(d.stamp(false))}
+}
+
+// Image is the file of an image; nil: there is none.
+func (p *Applications) Image(root release.Digest) *Disk { return p.disks[root] }
+
 // List implements agent.AppImages.
 func (p *Applications) List() ([]release.Digest, error) {
 	var list []release.Digest

@@ -11,7 +11,8 @@ import (
 type Disk struct {
 	w      *World
 	name   string
-	sector int // bytes that are written or not as one, unless they become garbage
+	born   uint64 // no other disk of the world has it
+	sector int    // bytes that are written or not as one, unless they become garbage
 	align  int64
 	stable []byte // survives a power cut
 	view   []byte // what a reader sees
@@ -37,7 +38,7 @@ type write struct {
 // NewDisk adds a zeroed disk to the world. Reads and writes have to be multiples of
 // align bytes at multiples of align.
 func (w *World) NewDisk(name string, size int64, sector int, align int64) *Disk {
-	d := &Disk{w: w, name: name, sector: sector, align: align, stable: make([]byte, size), view: make([]byte, size)}
+	d := &Disk{w: w, name: name, born: uint64(len(w.parts)) + 1, sector: sector, align: align, stable: make([]byte, size), view: make([]byte, size)}
 	w.parts = append(w.parts, d)
 	return d
 }

@@ -10,12 +10,14 @@ import (
 
 	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/workloads"
 )
 
-// Image verifies the file at path against img and mounts it, read-only, at dir. It needs
-// root.
-func Image(path string, img release.Image, dir string) error {
-	f, err := verified(path, img)
+// Image verifies the file at path against img and mounts it, read-only, at dir. One that
+// still has the identity that it had when somebody else verified it is not read again. It
+// needs root.
+func Image(path string, img release.Image, before workloads.Identity, dir string) error {
+	f, err := verified(path, img, before)
 	if err != nil {
 		return fmt.Errorf("mount image %s: %w", path, err)
 	}
@@ -34,10 +36,10 @@ func Image(path string, img release.Image, dir string) error {
 	return nil
 }
 
-// File verifies the file at path against img and makes it seen, as it is and read-only,
-// at the file at: for a kernel that is not the host's. It needs root.
-func File(path string, img release.Image, at string) error {
-	f, err := verified(path, img)
+// File verifies the file at path, as Image does, and makes it seen, as it is and
+// read-only, at the file at: for a kernel that is not the host's. It needs root.
+func File(path string, img release.Image, before workloads.Identity, at string) error {
+	f, err := verified(path, img, before)
 	if err != nil {
 		return fmt.Errorf("show image %s: %w", path, err)
 	}
@@ -55,10 +57,13 @@ func File(path string, img release.Image, at string) error {
 func descriptor(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
 
 // verified opens the file of an image, which is what img says.
-func verified(path string, img release.Image) (*os.File, error) {
+func verified(path string, img release.Image, before workloads.Identity) (*os.File, error) {
 	f, err := open(path, img.Size)
 	if err != nil {
 		return nil, err
+	}
+	if before != (workloads.Identity{}) && Identify(f) == before {
+		return f, nil
 	}
 	root, err := verity.Root(f, img.Size, img.Salt)
 	if err == nil && root != img.Root {

@@ -7,11 +7,13 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/workloads"
 )
 
 // image writes a file with its verity root.
@@ -43,8 +45,57 @@ func TestAnImageThatAnybodyCouldHaveChangedIsRefused(t *testing.T) {
 		"nobody else writes": func(p string) string { return chmod(t, p, 0o666) },
 	} {
 		path, img := image(t, block)
-		if err := Image(change(path), img, t.TempDir()); err == nil || !strings.Contains(err.Error(), want) {
+		if err := Image(change(path), img, workloads.Identity{}, t.TempDir()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
+func TestAnImageThatWasVerifiedIsReadAgainIfItChanged(t *testing.T) {
+	for what, c := range map[string]struct {
+		change func(path string, id *workloads.Identity)
+		read   bool
+	}{
+		"nothing":      {func(string, *workloads.Identity) {}, false},
+		"another boot": {func(_ string, id *workloads.Identity) { id.Boot = "another" }, true},
+		"not verified": {func(_ string, id *workloads.Identity) { *id = workloads.Identity{} }, true},
+		"a copy in its place": {func(p string, _ *workloads.Identity) {
+			b, err := os.ReadFile(p)
+			if err := errors.Join(err, os.Remove(p), os.WriteFile(p, b, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"the same bytes, and their time set back": {func(p string, id *workloads.Identity) {
+			write(t, p, 0, 0)
+			before := time.Unix(0, id.Changed)
+			if err := os.Chtimes(p, before, before); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+	} {
+		path, img := image(t, make([]byte, 8192))
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if id := Identify(f); id != (workloads.Identity{}) && time.Since(time.Unix(0, id.Changed)) < tick {
+			t.Errorf("a file that was changed just now: got %+v, want none", id)
+		}
+		time.Sleep(2 * tick)
+		id := Identify(f)
+		if id == (workloads.Identity{}) {
+			t.Fatal("got no identity")
+		}
+		c.change(path, &id)
+		time.Sleep(2 * tick)
+		img.Root[0]++ // whoever reads it sees that it is another one
+		g, err := verified(path, img, id)
+		if err == nil {
+			_ = g.Close()
+		}
+		if (err != nil) != c.read {
+			t.Errorf("%s: got %v, want read %t", what, err, c.read)
 		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,45 +38,6 @@ type Runtime struct {
 	State   string `json:"state"` // directory of its state, which a reboot empties
 	// Options stand before every command.
 	Options []string `json:"options,omitempty"`
-}
-
-var versionLine = regexp.MustCompile(`^(crun|runc|runsc) version (\S{1,64})`)
-
-// Find looks for a runtime of one of the kinds, the first one that there is: at path if
-// that is not empty, else among the host's commands.
-func Find(ctx context.Context, kinds []Kind, path, state string) (Runtime, error) {
-	var candidates []string
-	for _, k := range kinds {
-		candidates = append(candidates, string(k))
-	}
-	want := strings.Join(candidates, " or ")
-	if path != "" {
-		candidates = []string{path}
-	}
-	var problems []error
-	for _, c := range candidates {
-		full, err := exec.LookPath(c)
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		out, err := exec.CommandContext(ctx, full, "--version").Output()
-		if err != nil {
-			problems = append(problems, fmt.Errorf("%s --version: %w", full, err))
-			continue
-		}
-		v := versionLine.FindSubmatch(out)
-		if v == nil || !slices.Contains(kinds, Kind(v[1])) {
-			problems = append(problems, fmt.Errorf("%s --version: got %.60q, want %s", full, out, want))
-			continue
-		}
-		r := Runtime{Path: full, Kind: Kind(v[1]), Version: string(v[2]), State: state}
-		if r.Kind == Runsc {
-			r.Options = sandboxOptions(ctx, full)
-		}
-		return r, nil
-	}
-	return Runtime{}, fmt.Errorf("%w: %w", ErrNone, errors.Join(problems...))
 }
 
 // Warnings tell of known ways out of the runtime, for doctor.

@@ -23,7 +23,7 @@ func TestRuntimesWithKnownWaysOutAreNamed(t *testing.T) {
 		if err := os.WriteFile(path, []byte("#!/bin/sh\nprintf '"+line+"\\n'\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		r, err := Find(context.Background(), []Kind{Crun, Runc}, path, t.TempDir())
+		r, err := new(Finder).Find(context.Background(), []Kind{Crun, Runc}, path, t.TempDir())
 		if err != nil {
 			t.Errorf("%s: %v", line, err)
 			continue
@@ -45,8 +45,39 @@ func TestAnythingElseIsNoRuntime(t *testing.T) {
 		if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := Find(context.Background(), []Kind{Crun, Runc}, path, t.TempDir()); err == nil || !strings.Contains(err.Error(), path) {
+		if r, err := new(Finder).Find(context.Background(), []Kind{Crun, Runc}, path, t.TempDir()); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %+v, %v, want an error that names it", name, r, err)
 		}
+	}
+}
+
+func TestARuntimeIsAskedOnceAndAgainWhenItIsAnotherOne(t *testing.T) {
+	dir := t.TempDir()
+	path, asked := filepath.Join(dir, "runtime"), filepath.Join(dir, "asked")
+	install := func(version string) {
+		if err := os.WriteFile(path+".new", []byte("#!/bin/sh\necho >> "+asked+"\necho crun version "+version+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var f Finder
+	for i, version := range []string{"1.8", "1.9"} {
+		install(version)
+		for range 3 {
+			if r, err := f.Find(t.Context(), []Kind{Crun}, path, dir); err != nil || r.Version != version || r.State != dir {
+				t.Errorf("got %+v, %v, want version %s", r, err, version)
+			}
+		}
+		if b, err := os.ReadFile(asked); err != nil || len(b) != i+1 {
+			t.Errorf("asked %d times, %v, want %d", len(b), err, i+1)
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := f.Find(t.Context(), []Kind{Crun}, path, dir); err == nil {
+		t.Errorf("a runtime that is gone: got %+v", r)
 	}
 }

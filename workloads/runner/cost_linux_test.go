@@ -1,38 +1,46 @@
 package runner_test
 
 import (
-	"fmt"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/workloads"
+	"github.com/twinkeel/twinkeel/workloads/mount"
+	"github.com/twinkeel/twinkeel/workloads/spec"
 )
 
-// TestTheCostOfAShim measures with the real binary: what a shim holds in memory, and, for
-// the page of figures, what a start takes of the processor beyond what the runtime takes.
-func TestTheCostOfAShim(t *testing.T) {
-	runtimes(t)
-	daemon := filepath.Join(t.TempDir(), "twinkeeld")
-	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", daemon, "github.com/twinkeel/twinkeel/cmd/twinkeeld")
+// realShim builds the program that hosts have.
+func realShim(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "twinkeel-shim")
+	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, "github.com/twinkeel/twinkeel/cmd/twinkeel-shim")
 	c.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if b, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, b)
 	}
+	return file
+}
+
+func TestAShimIsSmall(t *testing.T) {
+	runtimes(t)
+	program := realShim(t)
 	eachRuntime(t, func(t *testing.T, h *host) {
-		h.options.Shim = []string{daemon, "shim"}
+		h.options.Shim = []string{program}
 		h.open()
-		u := h.actor("sleep")
-		before := ownTime(t)
-		h.start(u)
-		agent := ownTime(t) - before
+		h.start(h.actor("sleep"))
 		var pids []int
 		h.eventually("the shim alone", func() bool { pids = h.shims(); return len(pids) == 1 })
-		t.Logf("a start took the shim %v and the agent %v beside the runtime", threadTime(t, pids[0]), agent)
-		const limit = 6 << 10
+		// A second after the start it gives back what that took.
+		const limit = 4 << 10
 		h.eventually("a small shim", func() bool { return residentKiB(t, pids[0]) <= limit })
 		t.Logf("the shim holds %d KiB", residentKiB(t, pids[0]))
 		// What it gave back it did not need.
@@ -43,33 +51,175 @@ func TestTheCostOfAShim(t *testing.T) {
 	})
 }
 
-// ownTime is the processor time of this process.
-func ownTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
+// BenchmarkStart starts an application that does nothing, and the same bundle by the
+// runtime alone, in turn. It reports the processor time of all processes that each start
+// takes part of, until the shim has come to rest, and the difference. Run it with
+// -benchtime 15x; the figures are medians.
+func BenchmarkStart(b *testing.B) {
+	names := runtimes(b)
+	program := realShim(b)
+	for _, name := range names {
+		b.Run(name, func(b *testing.B) {
+			h := newHost(b, name)
+			h.options.Shim = []string{program}
+			h.open()
+			u := h.actor("sleep")
+			u.Verified = identity(b, u.Image) // as the agent does
+			own := ownGroup(b)
+			var whole, bare, added []float64
+			for n := 0; b.Loop(); n++ {
+				before := usage(b, own)
+				h.start(u)
+				time.Sleep(1500 * time.Millisecond)
+				id := "web." + strconv.Itoa(n)
+				w := usage(b, own) - before + usage(b, "twinkeel/"+id) + usage(b, "twinkeel/"+id+".shim")
+				if n == 0 {
+					h.bundle(u, id)
+				}
+				if err := h.Stop(b.Context(), "web"); err != nil {
+					b.Fatal(err)
+				}
+				a := h.bare(name, own)
+				whole, bare, added = append(whole, w), append(bare, a), append(added, w-a)
+			}
+			for unit, list := range map[string][]float64{"cpu-ms": whole, "runtime-ms": bare, "added-ms": added} {
+				slices.Sort(list)
+				b.ReportMetric(list[len(list)/2], unit)
+			}
+		})
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// threadTime is that of all threads of another one, without its children.
-func threadTime(t *testing.T, pid int) (sum time.Duration) {
-	t.Helper()
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+// identity is that of an image that was verified.
+func identity(b *testing.B, file string) workloads.Identity {
+	b.Helper()
+	time.Sleep(50 * time.Millisecond) // not of what was written just now
+	f, err := os.Open(file)
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
 	}
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			continue // a thread that ended
-		}
-		var ns int64
-		if _, err := fmt.Sscan(strings.Fields(string(b))[0], &ns); err != nil {
-			t.Fatal(err)
-		}
-		sum += time.Duration(ns)
+	defer func() { _ = f.Close() }()
+	return mount.Identify(f)
+}
+
+// accounts is where the kernel counts processor time by groups.
+const accounts = "/sys/fs/cgroup/cpuacct"
+
+// ownGroup puts this process into a group of its own, and gives it a mount namespace that
+// it can mount in, as a shim has.
+func ownGroup(b *testing.B) string {
+	b.Helper()
+	need(b, exec.Command("test", "-e", accounts+"/cpuacct.usage").Run() == nil, "control groups of version 1")
+	path := "twinkeel-bench-" + strconv.Itoa(os.Getpid())
+	err := os.MkdirAll(filepath.Join(accounts, path), 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(accounts, path, "cgroup.procs"), []byte("0"), 0)
 	}
-	return sum
+	if err == nil {
+		err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = os.WriteFile(filepath.Join(accounts, "cgroup.procs"), []byte("0"), 0)
+		_ = os.Remove(filepath.Join(accounts, path))
+	})
+	return path
+}
+
+// usage is the processor time that a group has taken, in milliseconds.
+func usage(b *testing.B, group string) float64 {
+	b.Helper()
+	text, err := os.ReadFile(filepath.Join(accounts, group, "cpuacct.usage"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ns, err := strconv.ParseFloat(strings.TrimSpace(string(text)), 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return ns / 1e6
+}
+
+// bundle makes one like that of the shim, with mounts of this process's own.
+func (h *host) bundle(u workloads.Unit, id string) {
+	h.t.Helper()
+	dir := filepath.Join(h.dir, "bare")
+	text, err := os.ReadFile(filepath.Join(h.options.Run, id, "config.json"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	text = []byte(strings.ReplaceAll(string(text), filepath.Join(h.options.Run, id), dir))
+	text = []byte(strings.ReplaceAll(string(text), "/twinkeel/"+id, "/twinkeel/bare"))
+	var config struct {
+		Linux struct {
+			UIDMappings []struct {
+				HostID uint32 `json:"hostID"`
+			} `json:"uidMappings"`
+		} `json:"linux"`
+	}
+	if err := json.Unmarshal(text, &config); err != nil {
+		h.t.Fatal(err)
+	}
+	ids, err := mount.Map(mount.IDs{First: config.Linux.UIDMappings[0].HostID, Size: spec.IDs})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = ids.Close() }()
+	for _, d := range []string{"image", "root", "data/db"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			h.t.Fatal(err)
+		}
+		at := filepath.Join(dir, d)
+		h.t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+	}
+	if err := mount.Image(u.Image, u.Manifest.Image, workloads.Identity{}, filepath.Join(dir, "image")); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := ids.Bind(filepath.Join(dir, "image"), filepath.Join(dir, "root"), true); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := ids.Bind(u.Data["db"], filepath.Join(dir, "data/db"), false); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), text, 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	const unified = "/sys/fs/cgroup/unified" // see the shim: crun refuses such hosts
+	if h.options.Runtime == "crun" {
+		if err := unix.Mount("none", unified, "tmpfs", 0, ""); err == nil {
+			h.t.Cleanup(func() { _ = unix.Unmount(unified, unix.MNT_DETACH) })
+		}
+	}
+}
+
+// bare starts that bundle by the runtime alone, and returns the processor time of it.
+func (h *host) bare(name, own string) float64 {
+	h.t.Helper()
+	b := h.t.(*testing.B)
+	dir := filepath.Join(h.dir, "bare")
+	state := filepath.Join(dir, "state")
+	before := usage(b, own)
+	run := exec.Command(name, "--root", state, "run", "--detach", "--bundle", dir, "--pid-file", filepath.Join(dir, "pid"), "bare")
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = null.Close() }()
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	run.Stdin, run.Stdout, run.Stderr = null, log, log
+	if err := run.Run(); err != nil {
+		said, _ := os.ReadFile(log.Name())
+		b.Fatalf("%s alone: %v: %s", name, err, said)
+	}
+	time.Sleep(1500 * time.Millisecond)
+	taken := usage(b, own) - before + usage(b, "twinkeel/bare")
+	if out, err := exec.Command(name, "--root", state, "delete", "--force", "bare").CombinedOutput(); err != nil {
+		b.Fatalf("%s: %v: %s", name, err, out)
+	}
+	return taken
 }

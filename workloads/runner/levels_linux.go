@@ -16,9 +16,9 @@ func (r *Runner) runtime(ctx context.Context, level string) (oci.Runtime, error)
 	var err error
 	switch level {
 	case "container", "vm": // whose emulator runs in a container of its own
-		found, err = oci.Find(ctx, []oci.Kind{oci.Crun, oci.Runc}, r.Runtime, r.runtimeState())
+		found, err = r.finder.Find(ctx, []oci.Kind{oci.Crun, oci.Runc}, r.Runtime, r.runtimeState())
 	case "sandbox":
-		found, err = oci.Find(ctx, []oci.Kind{oci.Runsc}, r.Sandbox, r.runtimeState())
+		found, err = r.finder.Find(ctx, []oci.Kind{oci.Runsc}, r.Sandbox, r.runtimeState())
 	default:
 		err = fmt.Errorf("it has no runtime here")
 	}

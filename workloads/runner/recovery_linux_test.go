@@ -145,7 +145,7 @@ func TestARuntimeThatIsKilledOrGoneIsAnErrorAndLeavesNothing(t *testing.T) {
 }
 
 // residentKiB is what a process holds in memory.
-func residentKiB(t *testing.T, pid int) int {
+func residentKiB(t testing.TB, pid int) int {
 	t.Helper()
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {

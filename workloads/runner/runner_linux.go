@@ -14,6 +14,7 @@ import (
 	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/network"
+	"github.com/twinkeel/twinkeel/workloads/oci"
 	"github.com/twinkeel/twinkeel/workloads/shim"
 	"github.com/twinkeel/twinkeel/workloads/vm"
 )
@@ -41,7 +42,8 @@ type Options struct {
 // Runner runs units by shims. It is safe for concurrent use; there is one on a host.
 type Runner struct {
 	Options
-	mu sync.Mutex // held while roles change
+	mu     sync.Mutex // held while roles change
+	finder oci.Finder
 }
 
 var (

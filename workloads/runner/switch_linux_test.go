@@ -238,22 +238,6 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
-// BenchmarkStart starts and stops an application that does nothing.
-func BenchmarkStart(b *testing.B) {
-	for _, name := range runtimes(b) {
-		b.Run(name, func(b *testing.B) {
-			h := newHost(b, name)
-			u := h.actor("sleep")
-			for b.Loop() {
-				h.start(u)
-				if err := h.Stop(b.Context(), "web"); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
 // world makes a machine outside, at an address, that listens at ports.
 func world(t *testing.T, dir string, address netip.Prefix, ports ...int) {
 	t.Helper()

@@ -40,12 +40,9 @@ func (s *supervisor) listen() (stop func(), err error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	l, err := listenAt(path)
 	if err != nil {
-		return nil, fmt.Errorf("shim: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, l.Close())
+		return nil, fmt.Errorf("shim: listen: %w", err)
 	}
 	go func() {
 		for {
@@ -57,6 +54,39 @@ func (s *supervisor) listen() (stop func(), err error) {
 		}
 	}()
 	return func() { _ = l.Close() }, nil
+}
+
+// backlog is how many clients may wait. Package net would read the kernel's limit from a
+// file, for each shim anew.
+const backlog = 64
+
+// listenAt listens on a socket that nobody but root reaches.
+func listenAt(path string) (*net.UnixListener, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer func() { _ = f.Close() }() // the listener has one of its own
+	err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+	if err == nil {
+		err = os.Chmod(path, 0o600)
+	}
+	if err == nil {
+		err = unix.Listen(fd, backlog)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("got a %T", l), l.Close())
+	}
+	return u, nil
 }
 
 func (s *supervisor) serve(c *net.UnixConn) {

@@ -2,7 +2,7 @@
 // mounts, starts, watches and restarts it, keeps its output and its listening sockets,
 // and ends it.
 //
-// A shim is the agent's program, executed again. It has a session, a control group and a
+// A shim is a small program of its own, cmd/twinkeel-shim. It has a session, a control group and a
 // mount namespace of its own, so that neither the end nor the update of the agent touches
 // the application. It is told what to do once, by the Order in its directory, and
 // afterwards over a socket there (Client). A lock on a file of the directory says that it

@@ -37,6 +37,10 @@ type report struct {
 	Missing bool   `json:"missing,omitempty"`
 }
 
+// quiet is the percentage by which the heap may grow before it is collected. The process
+// does little and lives long.
+const quiet = 50
+
 // cleanUp is how long the end of what is left may take.
 const cleanUp = 20 * time.Second
 
@@ -59,7 +63,7 @@ type supervisor struct {
 // executed for that alone: with a session and a mount namespace of its own, and with a
 // pipe on which it says once how the start went.
 func Main(ctx context.Context, dir string, log *slog.Logger) error {
-	debug.SetGCPercent(-1) // what a start takes is given back at once by trim
+	debug.SetGCPercent(quiet) // a start leaves less behind than its collection would cost
 	say := os.NewFile(reportFD, "report")
 	s := &supervisor{dir: dir, log: log, groups: oci.Groups(), stops: make(chan chan error)}
 	lock, err := s.prepare(ctx)
@@ -197,7 +201,7 @@ func (s *supervisor) mount(ctx context.Context) error {
 		if err := os.WriteFile(image, nil, 0o444); err != nil {
 			return err
 		}
-		err = mount.File(s.order.Unit.Image, m.Image, image)
+		err = mount.File(s.order.Unit.Image, m.Image, s.order.Unit.Verified, image)
 	} else {
 		err = s.mountRoot(ids, image)
 	}
@@ -224,7 +228,7 @@ func (s *supervisor) mountRoot(ids *mount.Mapping, image string) error {
 			return err
 		}
 	}
-	if err := mount.Image(s.order.Unit.Image, m.Image, image); err != nil {
+	if err := mount.Image(s.order.Unit.Image, m.Image, s.order.Unit.Verified, image); err != nil {
 		return err
 	}
 	points := []string{"/dev", "/proc", "/run", "/tmp"}

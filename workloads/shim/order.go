@@ -16,6 +16,19 @@ import (
 	"github.com/twinkeel/twinkeel/workloads/vm"
 )
 
+// DefaultProgram is where the package of the agent puts the shim's program.
+const DefaultProgram = "/usr/lib/twinkeel/twinkeel-shim"
+
+// Program is the shim's program: the one beside the agent's, such as where both were
+// built, or else that of the package.
+func Program(agent string) string {
+	beside := filepath.Join(filepath.Dir(agent), filepath.Base(DefaultProgram))
+	if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() {
+		return beside
+	}
+	return DefaultProgram
+}
+
 // Order is what a shim is to run.
 type Order struct {
 	ID string `json:"id"` // of the container, new for every order

@@ -1,45 +1,46 @@
 package shim
 
 import (
-	"bufio"
-	"fmt"
 	"os"
-	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// trim gives memory back that a start took: what the collector kept, and the pages of the
-// program's own file that its start touched once. Those are as they are in the file; a
-// page that is needed again comes from there. A host has one shim for each application,
-// and most of the program is the agent's.
+// trim gives back the pages of the program's own file that its start touched once, which
+// is nearly all of them: the kernel maps a file's pages by the dozen. They are as they are
+// in the file; one that is needed again comes from there. A host has one shim for each
+// application.
 func trim() {
-	debug.SetGCPercent(20) // from here on it does little, and lives long
-	debug.FreeOSMemory()
-	f, err := os.Open("/proc/self/smaps")
+	b, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return // it stays as large as it is
 	}
-	var parts [][2]uintptr
-	var first, end uintptr
-	var ours bool
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		line := lines.Text()
-		var a, b uintptr
-		var mode string
-		if n, _ := fmt.Sscanf(line, "%x-%x %s", &a, &b, &mode); n == 3 {
-			first, end = a, b
-			ours = strings.Contains(line, " /") && strings.HasPrefix(mode, "r-")
+	type part struct{ first, size uintptr }
+	var parts []part
+	var last part
+	for line := range strings.Lines(string(b)) {
+		if line[0] >= 'A' && line[0] <= 'Z' {
+			// A loader changes pages before it makes them read-only: those are nowhere else.
+			if n, ok := strings.CutPrefix(line, "Anonymous:"); ok && last.size > 0 && strings.TrimSpace(n) == "0 kB" {
+				parts = append(parts, last)
+			}
 			continue
 		}
-		// A loader changes pages before it makes them read-only: those are nowhere else.
-		if ours && strings.HasPrefix(line, "Anonymous:") && strings.Fields(line)[1] == "0" {
-			parts = append(parts, [2]uintptr{first, end - first})
+		last = part{}
+		span, rest, _ := strings.Cut(line, " ")
+		if !strings.HasPrefix(rest, "r-") || !strings.Contains(rest, " /") {
+			continue
+		}
+		from, to, _ := strings.Cut(span, "-")
+		first, err1 := strconv.ParseUint(from, 16, 64)
+		end, err2 := strconv.ParseUint(to, 16, 64)
+		if err1 == nil && err2 == nil && end > first {
+			last = part{uintptr(first), uintptr(end - first)}
 		}
 	}
-	_ = f.Close()
 	for _, p := range parts { // last of all, for everything else touches pages
-		_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, p[0], p[1], unix.MADV_DONTNEED)
+		_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, p.first, p.size, unix.MADV_DONTNEED)
 	}
 }

@@ -46,7 +46,7 @@ type Device struct {
 	Major, Minor int64
 }
 
-// Config returns the config.json of a bundle, indented, or why there is none.
+// Config returns the config.json of a bundle, or why there is none.
 func Config(in Input) ([]byte, error) {
 	if in.FirstID < IDs || in.FirstID%IDs != 0 || in.FirstID > 1<<32-2*IDs {
 		return nil, fmt.Errorf("config of app %s: first id %d: want a multiple of %d, neither 0 nor the last", in.Manifest.Name, in.FirstID, IDs)
@@ -76,13 +76,13 @@ func Config(in Input) ([]byte, error) {
 	// is so already.
 	sandbox := in.Manifest.Isolation.Level == "sandbox"
 	ids := []specs.LinuxIDMapping{{HostID: in.FirstID, Size: IDs}}
-	config := specs.Spec{
+	config := bundle{
 		Version:  "1.0.2", // what it needs, and what the oldest runtimes in use read
 		Process:  process(in, allowed),
 		Root:     &specs.Root{Path: in.Root, Readonly: !sandbox},
 		Hostname: in.Manifest.Name,
 		Mounts:   mounts,
-		Linux: &specs.Linux{
+		Linux: bundleLinux{
 			UIDMappings: ids, GIDMappings: ids,
 			Namespaces: namespaces(in), Sysctl: sysctls(in),
 			CgroupsPath: in.Cgroup, Resources: resources(in, allowed),
@@ -92,11 +92,46 @@ func Config(in Input) ([]byte, error) {
 			RootfsPropagation: "private",
 		},
 	}
-	b, err := json.MarshalIndent(&config, "", "\t")
+	b, err := json.Marshal(&config)
 	if err != nil {
 		return nil, fmt.Errorf("config of app %s: %w", in.Manifest.Name, err)
 	}
 	return append(b, '\n'), nil
+}
+
+// bundle is the part of specs.Spec that is used. Encoding looks at every type that a value
+// could hold, once in a process, and a shim encodes only once: of the whole one, with other
+// systems and what containers of level container never have, that takes longer than the
+// rest of its work on the configuration.
+type bundle struct {
+	Version  string         `json:"ociVersion"`
+	Process  *specs.Process `json:"process"`
+	Root     *specs.Root    `json:"root"`
+	Hostname string         `json:"hostname"`
+	Mounts   []specs.Mount  `json:"mounts"`
+	Linux    bundleLinux    `json:"linux"`
+}
+
+type bundleLinux struct {
+	UIDMappings       []specs.LinuxIDMapping `json:"uidMappings"`
+	GIDMappings       []specs.LinuxIDMapping `json:"gidMappings"`
+	Sysctl            map[string]string      `json:"sysctl,omitempty"`
+	Resources         bundleResources        `json:"resources"`
+	CgroupsPath       string                 `json:"cgroupsPath"`
+	Namespaces        []specs.LinuxNamespace `json:"namespaces"`
+	Devices           []specs.LinuxDevice    `json:"devices,omitempty"`
+	Seccomp           *specs.LinuxSeccomp    `json:"seccomp"`
+	RootfsPropagation string                 `json:"rootfsPropagation"`
+	MaskedPaths       []string               `json:"maskedPaths"`
+	ReadonlyPaths     []string               `json:"readonlyPaths"`
+}
+
+type bundleResources struct {
+	Devices []specs.LinuxDeviceCgroup `json:"devices"`
+	Memory  *specs.LinuxMemory        `json:"memory"`
+	CPU     *specs.LinuxCPU           `json:"cpu"`
+	Pids    *specs.LinuxPids          `json:"pids"`
+	Unified map[string]string         `json:"unified,omitempty"`
 }
 
 // defaultPath is where commands lie if the manifest does not say.
@@ -168,12 +203,12 @@ func sysctls(in Input) map[string]string {
 	return map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"}
 }
 
-func resources(in Input, a allowance) *specs.LinuxResources {
+func resources(in Input, a allowance) bundleResources {
 	l := in.Manifest.Limits
 	period := uint64(100 * time.Millisecond / time.Microsecond)
 	quota := int64(l.CPU) * int64(period) / 1000
 	pids := int64(l.Pids)
-	r := &specs.LinuxResources{
+	r := bundleResources{
 		Devices: append([]specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}, a.rules...),
 		Memory:  &specs.LinuxMemory{Limit: &l.Memory},
 		CPU:     &specs.LinuxCPU{Quota: &quota, Period: &period},

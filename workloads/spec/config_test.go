@@ -51,10 +51,15 @@ func TestTheConfigurationIsTheGoldenOne(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		t.Skip("the vector is that of amd64: system calls have other names elsewhere")
 	}
-	got, err := Config(input())
+	b, err := Config(input())
 	if err != nil {
 		t.Fatal(err)
 	}
+	var lines bytes.Buffer // for people
+	if err := json.Indent(&lines, b, "", "\t"); err != nil {
+		t.Fatal(err)
+	}
+	got := lines.Bytes()
 	file := filepath.Join("testdata", "default.json")
 	if *update {
 		if err := os.WriteFile(file, got, 0o644); err != nil {

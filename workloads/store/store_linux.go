@@ -15,6 +15,7 @@ import (
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
+	"github.com/twinkeel/twinkeel/workloads/mount"
 )
 
 // reserve is what stays free on the data partition beside images, in bytes: the state of
@@ -43,6 +44,16 @@ func (s *Store) file(root release.Digest, end string) string {
 
 // Path is the file of an image that was sealed.
 func (s *Store) Path(root release.Digest) string { return s.file(root, sealed) }
+
+// Identity is that of this file, or zero if it cannot be told.
+func (s *Store) Identity(root release.Digest) workloads.Identity {
+	f, err := os.Open(s.Path(root))
+	if err != nil {
+		return workloads.Identity{}
+	}
+	defer func() { _ = f.Close() }()
+	return mount.Identify(f)
+}
 
 // OpenRead opens an image that was sealed, past the page cache.
 func (s *Store) OpenRead(root release.Digest) (partitions.OpenDevice, error) {
