@@ -72,7 +72,7 @@ func BenchmarkStart(b *testing.B) {
 				h.start(u)
 				time.Sleep(1500 * time.Millisecond)
 				id := "web." + strconv.Itoa(n)
-				w := usage(b, own) - before + usage(b, "twinkeel/"+id) + usage(b, "twinkeel/"+id+".shim")
+				w := usage(b, own) - before + usage(b, groups+id) + usage(b, groups+id+".shim")
 				if n == 0 {
 					h.bundle(u, id)
 				}
@@ -151,7 +151,7 @@ func (h *host) bundle(u workloads.Unit, id string) {
 		h.t.Fatal(err)
 	}
 	text = []byte(strings.ReplaceAll(string(text), filepath.Join(h.options.Run, id), dir))
-	text = []byte(strings.ReplaceAll(string(text), "/twinkeel/"+id, "/twinkeel/bare"))
+	text = []byte(strings.ReplaceAll(string(text), groups+id, groups+"bare"))
 	var config struct {
 		Linux struct {
 			UIDMappings []struct {
@@ -217,7 +217,7 @@ func (h *host) bare(name, own string) float64 {
 		b.Fatalf("%s alone: %v: %s", name, err, said)
 	}
 	time.Sleep(1500 * time.Millisecond)
-	taken := usage(b, own) - before + usage(b, "twinkeel/bare")
+	taken := usage(b, own) - before + usage(b, groups+"bare")
 	if out, err := exec.Command(name, "--root", state, "delete", "--force", "bare").CombinedOutput(); err != nil {
 		b.Fatalf("%s: %v: %s", name, err, out)
 	}

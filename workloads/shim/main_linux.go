@@ -146,6 +146,9 @@ func (s *supervisor) settle(context.Context) error {
 			s.log.Warn("score for lack of memory", "err", err)
 		}
 	}
+	if err := standUp(); err != nil { // it may lack CAP_SYS_NICE
+		s.log.Warn("application keeps the agent's priority", "err", err)
+	}
 	if err := os.MkdirAll(s.order.Runtime.State, 0o700); err != nil {
 		return err
 	}

@@ -112,6 +112,20 @@ func TestTheDefaultGivesNothing(t *testing.T) {
 	}
 }
 
+func TestAnApplicationIsKilledForMemoryBeforeTheHostAndAServiceOfTheSystemLater(t *testing.T) {
+	for class, want := range map[string]int{"app": 500, "system": 100} {
+		in := input()
+		in.Manifest.Class = class
+		if got := config(t, in).Process.OOMScoreAdj; got == nil || *got != want {
+			t.Errorf("class %s: got score %v, want %d", class, got, want)
+		}
+		in.Score = false
+		if got := config(t, in).Process.OOMScoreAdj; got != nil {
+			t.Errorf("class %s, which could lower it: got score %d, want none", class, *got)
+		}
+	}
+}
+
 func TestNoRefusedCallIsAllowed(t *testing.T) {
 	f := config(t, input()).Linux.Seccomp
 	if f.DefaultAction != specs.ActErrno || len(f.Architectures) != 1 {
