@@ -89,6 +89,7 @@ type Agent struct {
 	appStore    *store // of applications; nil until it is needed
 	appVerdict  Verdict
 	appReason   *Reason // of the verdict
+	appAgainst  *Reason // what is against a transaction that only fetches
 	appEvidence []string
 	appSettled  bool // settleApps was done
 	// appVerified are images of applications as this process found them to be whole.

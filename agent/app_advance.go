@@ -122,7 +122,11 @@ func (a *Agent) doApps(ctx context.Context, s AppStep, m machine, t *AppTransact
 	case AppFinishRevert:
 		return a.finishAppRevert(t)
 	case AppAbandon:
-		return a.finishApps(t, HistoryEntry{Result: "abandoned", Text: "no longer wanted, or not possible any more"})
+		e := HistoryEntry{Result: "abandoned", Text: "no longer wanted, or not possible any more"}
+		if a.appAgainst != nil {
+			e.Code, e.Text = a.appAgainst.Code, a.appAgainst.Text
+		}
+		return a.finishApps(t, e)
 	}
 	return fmt.Errorf("unknown step %q", s)
 }
@@ -154,7 +158,9 @@ func (a *Agent) observeApps(ctx context.Context, m machine, t *AppTransaction) (
 		return o, nil
 	}
 	if t.Phase == AppStaging {
-		o.Permit = a.permitApps(t, to)
+		if o.Permit, a.appAgainst, err = a.permitApps(ctx, t, to); err != nil {
+			return o, err
+		}
 		o.Staged = a.staged(t, to)
 		return o, nil
 	}
@@ -211,10 +217,10 @@ func (a *Agent) hasGeneration(app, name string) (bool, error) {
 	return slices.ContainsFunc(list, func(g workloads.Generation) bool { return g.Name == name }), nil
 }
 
-// permitApps asks whether a transaction that only fetches may go on.
-func (a *Agent) permitApps(t *AppTransaction, to *Deployment) Permit {
+// permitApps asks whether a transaction that only fetches may go on, and what is against it.
+func (a *Agent) permitApps(ctx context.Context, t *AppTransaction, to *Deployment) (Permit, *Reason, error) {
 	if a.underWay() != Idle && a.underWay() != Staging {
-		return PermitWait
+		return PermitWait, nil, nil
 	}
 	for _, name := range t.Apps {
 		w, has := to.App(name)
@@ -223,17 +229,23 @@ func (a *Agent) permitApps(t *AppTransaction, to *Deployment) Permit {
 		}
 		mf, err := a.appManifest(w.App)
 		if err != nil {
-			return PermitNo
+			return PermitNo, nil, nil
 		}
 		if t.Force {
 			continue
 		}
-		reasons, err := a.judgeApp(mf, w.App)
-		if err != nil || len(reasons) > 0 {
-			return PermitNo
+		reasons, err := a.judgeApp(ctx, mf, w.App)
+		if ctx.Err() != nil {
+			return PermitNo, nil, ctx.Err()
+		}
+		if err != nil {
+			return PermitNo, nil, nil
+		}
+		if len(reasons) > 0 {
+			return PermitNo, &reasons[0], nil
 		}
 	}
-	return PermitYes
+	return PermitYes, nil, nil
 }
 
 // staged reports whether every image of the apps that change is sealed.

@@ -72,7 +72,8 @@ type AppStatus struct {
 	// Switch is how a newer version takes its place: parallel, socket or stop-start.
 	Switch     string   `json:"switch,omitempty"`
 	SwitchText string   `json:"switchText,omitempty"` // why not as the manifest says
-	Reasons    []Reason `json:"reasons"`              // why it does not run, or is not updated
+	Reasons    []Reason `json:"reasons"`              // why it does not run, could not be started again, or is not updated
+	Notes      []string `json:"notes,omitempty"`      // what is known against how it is kept apart, asked of one application
 }
 
 // AppGrant is a permission that an application asks for.

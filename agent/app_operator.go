@@ -286,6 +286,13 @@ func (a *Agent) restartApp(ctx context.Context, m machine, name string) (*Outcom
 	if !runs {
 		return nil, &Refusal{Reason{CodeUsage, fmt.Sprintf("app %s is not installed", name)}, nil}
 	}
+	mf, err := a.appManifest(w.App)
+	if err == nil {
+		err = a.mustRun(ctx, mf)
+	}
+	if err != nil {
+		return nil, err
+	}
 	if err := a.o.Apps.Runner.Stop(ctx, name); err != nil {
 		return nil, fmt.Errorf("stop app %s: %w", name, err)
 	}

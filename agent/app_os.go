@@ -78,6 +78,9 @@ func (a *Agent) releaseApp(ctx context.Context, c *signing.Client, src signing.S
 		p := append(denied, missing...)[0]
 		return DeployedApp{}, &Refusal{Reason{CodePermission, fmt.Sprintf("app %s %s asks for %s, which is not granted", r.Name, r.Version, permissionText(p))}, nil}
 	}
+	if err := a.mustRun(ctx, o.manifest); err != nil {
+		return DeployedApp{}, err
+	}
 	w := o.deployed("", "")
 	w.Bundled = true
 	return w, nil

@@ -114,7 +114,7 @@ func (a *Agent) offerApp(ctx context.Context, c *signing.Client, src signing.Sou
 	if err := a.readAppManifest(ctx, c, src, want, version, &o); err != nil || len(o.reasons) > 0 {
 		return o, err
 	}
-	if o.reasons, err = a.judgeApp(o.manifest, o.app); err != nil {
+	if o.reasons, err = a.judgeApp(ctx, o.manifest, o.app); err != nil {
 		return o, err
 	}
 	o.reasons = append(o.reasons, o.later...)
@@ -191,7 +191,7 @@ func (a *Agent) readAppManifest(ctx context.Context, c *signing.Client, src sign
 }
 
 // judgeApp says why a version of an application is not for this host, or not now.
-func (a *Agent) judgeApp(mf *release.AppManifest, app release.Digest) ([]Reason, error) {
+func (a *Agent) judgeApp(ctx context.Context, mf *release.AppManifest, app release.Digest) ([]Reason, error) {
 	var list []Reason
 	add := func(code, format string, args ...any) {
 		list = append(list, Reason{code, fmt.Sprintf(format, args...)})
@@ -206,6 +206,13 @@ func (a *Agent) judgeApp(mf *release.AppManifest, app release.Digest) ([]Reason,
 	}
 	if !a.o.Updater.IsZero() && a.o.Updater.Compare(mf.MinUpdater) < 0 {
 		add(CodeIncompatible, "app %s %s needs updater %s, this is %s", mf.Name, mf.Version, mf.MinUpdater, a.o.Updater)
+	}
+	why, _, err := a.canRun(ctx, mf)
+	if err != nil {
+		return nil, err
+	}
+	if why != nil {
+		list = append(list, *why)
 	}
 	denials, err := a.appDenials(mf, app)
 	if err != nil {

@@ -20,6 +20,10 @@ type Apps struct {
 	Prober workloads.Prober
 	// Doctor, if set, says what an operator should know of how apps are kept apart here.
 	Doctor func(context.Context) []string
+	// Ready, if set, says why this host cannot run what a manifest describes, whatever is in
+	// use meanwhile, with workloads.ErrMissing in the chain if it lacks a part; and what an
+	// operator should know of how it would run. It changes nothing.
+	Ready func(context.Context, *release.AppManifest) (notes []string, err error)
 	// Keep is how many parked generations of an app's data are kept; 0: DefaultKeep.
 	Keep int
 }

@@ -51,7 +51,11 @@ func (a *Agent) listApps(ctx context.Context, d *Deployment, only string) (*AppA
 	}
 	for _, name := range slices.Compact(names) {
 		if only == "" || only == name {
-			answer.Apps = append(answer.Apps, a.appStatus(ctx, d, name, choices.Apps[name]))
+			s := a.appStatus(ctx, d, name, choices.Apps[name])
+			if only != "" {
+				a.explain(ctx, d, &s)
+			}
+			answer.Apps = append(answer.Apps, s)
 		}
 	}
 	if only != "" && len(answer.Apps) == 0 {
@@ -112,6 +116,24 @@ func (a *Agent) appStatus(ctx context.Context, d *Deployment, name string, c app
 		s.Reasons = append(s.Reasons, Reason{CodeHeld, holdText(c.Hold)})
 	}
 	return s
+}
+
+// explain adds to one application's status what is asked of the host: whether it could be
+// started again, and how it is kept apart.
+func (a *Agent) explain(ctx context.Context, d *Deployment, s *AppStatus) {
+	w, has := d.App(s.Name)
+	if !has {
+		return
+	}
+	mf, err := a.appManifest(w.App)
+	if err != nil {
+		return // its state says so
+	}
+	why, notes, err := a.canRun(ctx, mf)
+	if err == nil && why != nil {
+		s.Reasons = append(s.Reasons, *why)
+	}
+	s.Notes = notes
 }
 
 // listPermissions says what deployed and offered applications ask for.

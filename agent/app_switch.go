@@ -11,15 +11,18 @@ import (
 	"github.com/twinkeel/twinkeel/workloads"
 )
 
-// markSwitching checks what can be known beforehand: whether the data can be cloned, and
-// whether the new set can be tried beside the old one. If not, what runs is touched from
-// here on.
+// markSwitching checks what can be known beforehand: whether this host can run the new
+// set, whether the data can be cloned, and whether the new set can be tried beside the old
+// one. If not, what runs is touched from here on.
 func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction) error {
 	if phase := a.underWay(); phase != Idle && phase != Staging {
 		return &Refusal{Reason{CodeBusy, osTrialText}, nil}
 	}
 	to, err := a.st.deployment(t.To)
 	if err != nil {
+		return err
+	}
+	if err := a.mustRunAll(ctx, t, to); err != nil {
 		return err
 	}
 	for _, name := range t.Apps {

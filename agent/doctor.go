@@ -49,6 +49,11 @@ func (a *Agent) doctor(ctx context.Context) []Finding {
 			add(levelWarning, "applications", "", "%s", text)
 		}
 	}
+	if a.o.Apps != nil {
+		if d, err := a.running(m); err == nil && d != nil {
+			a.doctorApps(ctx, d, add)
+		}
+	}
 	if len(a.o.Probes) == 0 {
 		add(levelWarning, "health", "add a [[health.probe]]: without one every trial that boots is committed", "no health probe is configured")
 	} else {

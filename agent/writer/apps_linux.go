@@ -15,6 +15,7 @@ import (
 	"github.com/twinkeel/twinkeel/agent/config"
 	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/data"
@@ -57,9 +58,12 @@ func openApps(c *config.Config, state durable.Dir, log *slog.Logger) (*agent.App
 		log.Error("applications cannot be run", "err", err)
 		a.Runner, a.Prober = brokenRunner{err}, brokenRunner{err}
 		a.Doctor = func(context.Context) []string { return []string{err.Error()} }
+		a.Ready = func(context.Context, *release.AppManifest) ([]string, error) {
+			return nil, errors.Join(workloads.ErrMissing, err)
+		}
 		return a, nil
 	}
-	a.Runner, a.Prober, a.Doctor = run, run, run.Doctor
+	a.Runner, a.Prober, a.Doctor, a.Ready = run, run, run.Doctor, run.Ready
 	return a, nil
 }
 

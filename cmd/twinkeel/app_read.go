@@ -93,6 +93,9 @@ func showApp(p *printer, s agent.AppStatus) {
 	for _, r := range s.Reasons {
 		p.line("  reason  %s  %s", r.Code, r.Text)
 	}
+	for _, n := range s.Notes {
+		p.line("  note  %s", n)
+	}
 }
 
 // switchText is how an update would take the application's place, and why.
@@ -123,6 +126,9 @@ func (c *cli) appWhy() *cobra.Command {
 				}
 				for _, r := range s.Reasons {
 					c.out.line("reason  %s  %s", r.Code, r.Text)
+				}
+				for _, n := range s.Notes {
+					c.out.line("note  %s", n)
 				}
 				if s.SwitchText != "" {
 					c.out.line("updates by %s", switchText(s))

@@ -42,6 +42,9 @@ func (f *Finder) Find(ctx context.Context, kinds []Kind, path, state string) (Ru
 	var problems []error
 	for _, c := range candidates {
 		full, err := exec.LookPath(c)
+		if errors.Is(err, exec.ErrNotFound) {
+			err = fmt.Errorf("%s: not found in %s", c, os.Getenv("PATH"))
+		}
 		var r Runtime
 		if err == nil {
 			r, err = f.ask(ctx, full)

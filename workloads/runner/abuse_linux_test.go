@@ -181,6 +181,18 @@ func TestWhatIsNotGrantedOrNotHereIsRefused(t *testing.T) {
 		if err := h.Start(t.Context(), u); !errors.Is(err, workloads.ErrMissing) {
 			t.Errorf("level %s: got %v, want that the host lacks it", level, err)
 		}
+		// It is known without a start.
+		if _, err := h.Ready(t.Context(), u.Manifest); !errors.Is(err, workloads.ErrMissing) || !strings.Contains(err.Error(), "level "+level+", which is never lowered") {
+			t.Errorf("level %s: ready: got %v, want that the host lacks it", level, err)
+		}
+	}
+	u.Manifest.Isolation.Level = "container"
+	if _, err := h.Ready(t.Context(), u.Manifest); err != nil {
+		t.Errorf("ready: %v", err)
+	}
+	t.Setenv("PATH", filepath.Join(h.dir, "empty"))
+	if _, err := h.Ready(t.Context(), u.Manifest); !errors.Is(err, workloads.ErrMissing) || !strings.Contains(err.Error(), "crun: not found in "+h.dir) {
+		t.Errorf("without a runtime: got %v, want where it was looked for", err)
 	}
 	if st := h.status(); st.Running {
 		t.Errorf("got %+v, want that nothing runs", st)

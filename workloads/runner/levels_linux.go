@@ -3,10 +3,12 @@ package runner
 import (
 	"context"
 	"fmt"
+	"os/exec"
 
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/oci"
+	"github.com/twinkeel/twinkeel/workloads/spec"
 	"github.com/twinkeel/twinkeel/workloads/vm"
 )
 
@@ -38,6 +40,23 @@ func (r *Runner) machine(i release.AppIsolation) (*vm.Host, error) {
 		return nil, fmt.Errorf("isolation: %w: level vm, which is never lowered: %w", workloads.ErrMissing, err)
 	}
 	return &h, nil
+}
+
+// Ready reports why this host cannot run what a manifest describes, and what is known
+// against the runtime that would. It starts nothing, and looks anew each time.
+func (r *Runner) Ready(ctx context.Context, m *release.AppManifest) (notes []string, err error) {
+	if err := spec.Suits(m); err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	if _, err := exec.LookPath(r.Shim[0]); err != nil {
+		return nil, fmt.Errorf("isolation: %w: the shim: %w", workloads.ErrMissing, err)
+	}
+	found, err := r.runtime(ctx, m.Isolation.Level)
+	if err != nil {
+		return nil, err
+	}
+	_, err = r.machine(m.Isolation)
+	return found.Warnings(), err
 }
 
 // Doctor says what an operator should know of this host's isolation.

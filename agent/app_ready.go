@@ -1,0 +1,77 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// canRun says why this host cannot run a version of an application, nil if it can, and what
+// an operator should know of how it would. It is asked before anything is fetched, and
+// again before anything that runs is touched: a level of isolation is never lowered, and a
+// version that runs is not given up for one that cannot.
+func (a *Agent) canRun(ctx context.Context, mf *release.AppManifest) (why *Reason, notes []string, err error) {
+	if a.o.Apps.Ready == nil {
+		return nil, nil, nil
+	}
+	notes, err = a.o.Apps.Ready(ctx, mf)
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
+	if err != nil {
+		return &Reason{CodeIncompatible, fmt.Sprintf("app %s %s cannot run on this host: %v", mf.Name, mf.Version, err)}, notes, nil
+	}
+	return nil, notes, nil
+}
+
+// mustRun refuses a version of an application that this host cannot run.
+func (a *Agent) mustRun(ctx context.Context, mf *release.AppManifest) error {
+	why, notes, err := a.canRun(ctx, mf)
+	if err == nil && why != nil {
+		err = &Refusal{*why, nil}
+	}
+	for _, n := range notes {
+		a.log.Warn("isolation of app", "app", mf.Name, "level", mf.Isolation.Level, "note", n)
+		a.progress(Event{Step: "check", Text: fmt.Sprintf("app %s: %s", mf.Name, n)})
+	}
+	return err
+}
+
+// mustRunAll refuses, with the transaction's end, a new set of which this host cannot run
+// a part.
+func (a *Agent) mustRunAll(ctx context.Context, t *AppTransaction, to *Deployment) error {
+	for _, name := range t.Apps {
+		w, has := to.App(name)
+		if !has {
+			continue
+		}
+		mf, err := a.appManifest(w.App)
+		if err == nil {
+			err = a.mustRun(ctx, mf)
+		}
+		if CodeOf(err) == CodeIncompatible {
+			if ferr := a.finishApps(t, HistoryEntry{Result: "abandoned", Code: CodeIncompatible, Text: err.Error()}); ferr != nil {
+				return ferr
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// doctorApps says of each deployed application whether it could be started again.
+func (a *Agent) doctorApps(ctx context.Context, d *Deployment, add addFinding) {
+	for _, w := range d.Workloads {
+		mf, err := a.appManifest(w.App)
+		if err != nil {
+			continue // whoever starts it says so
+		}
+		why, _, err := a.canRun(ctx, mf)
+		if err == nil && why != nil {
+			add(levelError, "applications", "it runs until it ends; then it is not started again, at no lower level neither", "%s", why.Text)
+		}
+	}
+}
