@@ -45,7 +45,7 @@ func BenchmarkSnapshot(b *testing.B) {
 }
 
 // mounted makes a file system and mounts it.
-func mounted(b *testing.B, fs string) string {
+func mounted(b testing.TB, fs string) string {
 	b.Helper()
 	if os.Geteuid() != 0 {
 		b.Skip("needs root, for mounts")

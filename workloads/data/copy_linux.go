@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/workloads/quota"
 )
 
 // copier copies a tree that nobody writes to.
@@ -67,7 +69,11 @@ func (c *copier) entry(from, to string, depth int) error {
 	var err error
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		if err = os.Mkdir(to, 0o700); err == nil {
+		makeDir := os.Mkdir
+		if depth == 0 { // a volume
+			makeDir = quota.Mkdir
+		}
+		if err = makeDir(to, 0o700); err == nil {
 			err = c.dir(from, to, depth+1)
 		}
 	case unix.S_IFREG:

@@ -16,6 +16,7 @@ import (
 	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
+	"github.com/twinkeel/twinkeel/workloads/quota"
 )
 
 // Limits of a copy. They are checked before anything is stopped.
@@ -241,7 +242,7 @@ func volume(parent, name string, uid, gid int) (string, error) {
 	if err := os.RemoveAll(made); err != nil {
 		return "", err
 	}
-	if err := os.Mkdir(made, 0o700); err != nil {
+	if err := quota.Mkdir(made, 0o700); err != nil {
 		return "", err
 	}
 	if os.Geteuid() == 0 {
@@ -269,6 +270,18 @@ func (d *Dir) Remove(app, generation string) error {
 	}
 	if err == nil {
 		if err := syncDir(dir); err != nil {
+			return fmt.Errorf("remove app data: %w", err)
+		}
+	}
+	entries, err := os.ReadDir(gone)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove app data: %w", err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		if err := quota.Lift(filepath.Join(gone, e.Name())); err != nil {
 			return fmt.Errorf("remove app data: %w", err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // ErrNone is in the chain of an error about a file system that limits no directory.
-var ErrNone = errors.New("the file system has no project quotas here")
+var ErrNone = errors.New("the file system limits no directory here")
 
 // fsxattr is the kernel's struct of that name (linux/include/uapi/linux/fs.h).
 type fsxattr struct {
@@ -58,6 +58,12 @@ func Limit(dir string, size int64) error {
 		return fmt.Errorf("limit: %w", err)
 	}
 	defer func() { _ = d.Close() }()
+	if onBtrfs(d) {
+		if err := limitSubvolume(d, size); err != nil {
+			return fmt.Errorf("limit %s: %w", dir, err)
+		}
+		return nil
+	}
 	var attr fsxattr
 	if err := attr.get(d); err != nil {
 		return fmt.Errorf("limit %s: %w: %w", dir, ErrNone, err)

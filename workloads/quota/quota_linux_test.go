@@ -33,7 +33,8 @@ func TestWhatADirectoryTakesIsAddedUpAndNoLinkIsFollowed(t *testing.T) {
 	}
 }
 
-// The kernel that tests run on may know no quotas; Debian's for virtual machines does.
+// The kernel that tests run on may know no quotas, or not those of xfs; Debian's for virtual
+// machines does.
 func TestAFileSystemWithProjectQuotasStopsWhoWritesMoreAndNobodyElse(t *testing.T) {
 	const cache = "../../.cache/vm"
 	kernels, _ := filepath.Glob(cache + "/boot/vmlinuz-*")
@@ -55,7 +56,7 @@ func TestAFileSystemWithProjectQuotasStopsWhoWritesMoreAndNobodyElse(t *testing.
 	var modules []vm.Module
 	for _, name := range []string{
 		"drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_modern_dev", "drivers/virtio/virtio_pci_legacy_dev",
-		"drivers/virtio/virtio_pci", "drivers/block/virtio_blk", "fs/quota/quota_tree", "fs/quota/quota_v2",
+		"drivers/virtio/virtio_pci", "drivers/block/virtio_blk", "fs/quota/quota_tree", "fs/quota/quota_v2", "lib/libcrc32c", "fs/xfs/xfs",
 	} {
 		b, err := os.ReadFile(filepath.Join(trees[0], name+".ko"))
 		if err != nil {
@@ -71,32 +72,37 @@ func TestAFileSystemWithProjectQuotasStopsWhoWritesMoreAndNobodyElse(t *testing.
 	if err != nil {
 		t.Fatal(err)
 	}
-	initrd, disk := filepath.Join(dir, "initrd"), filepath.Join(dir, "disk")
-	if err := errors.Join(os.WriteFile(initrd, b, 0o644), os.WriteFile(disk, nil, 0o644), os.Truncate(disk, 32<<20)); err != nil {
+	initrd, ext4, xfs := filepath.Join(dir, "initrd"), filepath.Join(dir, "ext4"), filepath.Join(dir, "xfs")
+	if err := errors.Join(os.WriteFile(initrd, b, 0o644), os.WriteFile(ext4, nil, 0o644), os.Truncate(ext4, 32<<20),
+		os.WriteFile(xfs, nil, 0o644), os.Truncate(xfs, 320<<20)); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("/sbin/mkfs.ext4", "-q", "-F", "-O", "quota,project", "-E", "quotatype=prjquota", disk).CombinedOutput(); err != nil {
-		t.Fatalf("mkfs.ext4: %v\n%s", err, out)
+	for _, c := range [][]string{{"/sbin/mkfs.ext4", "-q", "-F", "-O", "quota,project", "-E", "quotatype=prjquota", ext4}, {"/sbin/mkfs.xfs", "-q", xfs}} {
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", c, err, out)
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "pc", "-accel", "tcg", "-cpu", "max", "-m", "128M", "-nodefaults",
 		"-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio", "-kernel", kernels[0], "-initrd", initrd,
-		"-append", "console=ttyS0 quiet panic=-1 no_timer_check rdinit=/init", "-drive", "if=none,id=d,format=raw,file="+disk,
-		"-device", "virtio-blk-pci,drive=d").CombinedOutput()
+		"-append", "console=ttyS0 quiet panic=-1 no_timer_check rdinit=/init", "-drive", "if=none,id=d,format=raw,file="+ext4,
+		"-device", "virtio-blk-pci,drive=d", "-drive", "if=none,id=x,format=raw,file="+xfs, "-device", "virtio-blk-pci,drive=x").CombinedOutput()
 	said := string(out)
 	if err != nil || strings.Contains(said, "FAILED") {
 		t.Fatalf("machine: %v\n%s", err, said)
 	}
-	for word, want := range map[string][2]int{"LIMITED": {256 << 10, 512 << 10}, "OTHER": {4 << 20, 4 << 20}, "MEASURED": {900 << 10, 1 << 20}} {
-		m := regexp.MustCompile(word + ` (\d+) (.*)`).FindStringSubmatch(said)
-		if m == nil {
-			t.Fatalf("got no word on %s:\n%s", word, said)
-		}
-		n, err := strconv.Atoi(m[1])
-		full := strings.Contains(m[2], "quota") || strings.Contains(m[2], "no space")
-		if err != nil || n < want[0] || n > want[1] || full != (word == "LIMITED") {
-			t.Errorf("%s: got %s, want %s bytes", word, m[0], fmt.Sprint(want))
+	for _, kind := range []string{"ext4", "xfs"} {
+		for word, want := range map[string][2]int{"LIMITED": {256 << 10, 512 << 10}, "CLONED": {256 << 10, 512 << 10}, "OTHER": {4 << 20, 4 << 20}, "MEASURED": {900 << 10, 1 << 20}} {
+			m := regexp.MustCompile(kind + " " + word + ` (\d+) (.*)`).FindStringSubmatch(said)
+			if m == nil {
+				t.Fatalf("%s: got no word on %s:\n%s", kind, word, said)
+			}
+			n, err := strconv.Atoi(m[1])
+			full := strings.Contains(m[2], "quota") || strings.Contains(m[2], "no space")
+			if err != nil || n < want[0] || n > want[1] || full != (word == "LIMITED" || word == "CLONED") {
+				t.Errorf("got %s, want %s bytes", m[0], fmt.Sprint(want))
+			}
 		}
 	}
 }

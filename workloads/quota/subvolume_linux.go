@@ -1,0 +1,167 @@
+package quota
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The calls of linux/include/uapi/linux/btrfs.h, and the inode of a subvolume's root.
+const (
+	subvolumeCreate = 0x5000940e
+	inodeLookup     = 0xd0009412
+	groupAssign     = 0x40189429
+	groupCreate     = 0x4010942a
+	groupLimit      = 0x8030942b
+	fsInfo          = 0x8400941f
+
+	rootInode = 256
+)
+
+// maxName is what the call takes of a subvolume's name.
+const maxName = 4087
+
+// Mkdir makes a directory that Limit can limit: on btrfs, which limits nothing else, a
+// subvolume.
+func Mkdir(path string, mode os.FileMode) error {
+	dir, name := splitPath(path)
+	parent, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = parent.Close() }()
+	if !onBtrfs(parent) || len(name) > maxName {
+		return os.Mkdir(path, mode)
+	}
+	var args struct { // btrfs_ioctl_vol_args
+		fd   int64
+		name [maxName + 1]byte
+	}
+	copy(args.name[:], name)
+	if err := ioctl(parent, subvolumeCreate, unsafe.Pointer(&args)); err != nil {
+		return &os.PathError{Op: "make subvolume", Path: path, Err: err}
+	}
+	return os.Chmod(path, mode)
+}
+
+func splitPath(path string) (dir, name string) {
+	path = strings.TrimRight(path, "/")
+	i := strings.LastIndexByte(path, '/')
+	if i < 0 {
+		return ".", path
+	}
+	return path[:i+1], path[i+1:]
+}
+
+func onBtrfs(f *os.File) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(int(f.Fd()), &st) == nil && st.Type == unix.BTRFS_SUPER_MAGIC
+}
+
+func ioctl(f *os.File, number uintptr, arg unsafe.Pointer) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), number, uintptr(arg)); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// limitSubvolume limits a group that the subvolume is in, and with it every subvolume that
+// is made below it: with simple quotas those are in their parent's groups. With the older
+// kind they would be in none, and the application would have a way around its limit.
+func limitSubvolume(d *os.File, size int64) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(d.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Ino != rootInode {
+		return fmt.Errorf("%w: it is no subvolume; the next generation is one", ErrNone)
+	}
+	mode, err := groupMode(d)
+	if err != nil {
+		return err
+	}
+	if mode != "squota" {
+		return fmt.Errorf("%w: quotas of btrfs: got mode %s, want squota (btrfs quota enable --simple)", ErrNone, mode)
+	}
+	own, above, err := quotaGroups(d)
+	if err != nil {
+		return err
+	}
+	create := [2]uint64{1, above}
+	if err := ioctl(d, groupCreate, unsafe.Pointer(&create)); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("make quota group: %w", err)
+	}
+	assign := [3]uint64{1, own, above}
+	if err := ioctl(d, groupAssign, unsafe.Pointer(&assign)); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("join quota group: %w", err)
+	}
+	return setLimit(d, above, uint64(size))
+}
+
+// quotaGroups are the group that a subvolume is alone, and the one above that is limited.
+func quotaGroups(d *os.File) (own, above uint64, err error) {
+	var lookup struct { // btrfs_ioctl_ino_lookup_args
+		tree, object uint64
+		name         [4080]byte
+	}
+	lookup.object = rootInode
+	if err := ioctl(d, inodeLookup, unsafe.Pointer(&lookup)); err != nil {
+		return 0, 0, fmt.Errorf("subvolume: %w", err)
+	}
+	const level = 48 // where the level stands in a group's number
+	return lookup.tree, 1<<level | lookup.tree, nil
+}
+
+func setLimit(d *os.File, group, size uint64) error {
+	const maxReferenced = 1
+	limit := [6]uint64{group, maxReferenced, size} // btrfs_ioctl_qgroup_limit_args
+	if err := ioctl(d, groupLimit, unsafe.Pointer(&limit)); err != nil {
+		return fmt.Errorf("limit quota group: %w", err)
+	}
+	return nil
+}
+
+// Lift takes the limit from a directory that is about to be removed. On btrfs a full
+// subvolume has no room for what its removal writes; elsewhere nothing has to be done.
+func Lift(dir string) error {
+	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("lift limit: %w", err)
+	}
+	defer func() { _ = d.Close() }()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(d.Fd()), &st); err != nil || !onBtrfs(d) || st.Ino != rootInode {
+		return err
+	}
+	_, above, err := quotaGroups(d)
+	if err == nil {
+		const none = 1<<64 - 1
+		err = setLimit(d, above, none)
+	}
+	if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTCONN) { // it has none
+		return nil
+	}
+	return fmt.Errorf("lift limit of %s: %w", dir, err)
+}
+
+// groupMode is how the file system counts: squota, qgroup or disabled.
+func groupMode(d *os.File) (string, error) {
+	var info struct { // btrfs_ioctl_fs_info_args
+		maxID, devices uint64
+		id             [16]byte
+		rest           [992]byte
+	}
+	if err := ioctl(d, fsInfo, unsafe.Pointer(&info)); err != nil {
+		return "", fmt.Errorf("file system: %w", err)
+	}
+	i := info.id
+	b, err := os.ReadFile(fmt.Sprintf("/sys/fs/btrfs/%x-%x-%x-%x-%x/qgroups/mode", i[:4], i[4:6], i[6:8], i[8:10], i[10:]))
+	if errors.Is(err, os.ErrNotExist) {
+		return "disabled", nil // or a kernel without simple ones
+	}
+	return strings.TrimSpace(string(b)), err
+}
