@@ -91,15 +91,20 @@ func limitSubvolume(d *os.File, size int64) error {
 	if err != nil {
 		return err
 	}
+	out, err := outside(d)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = out.Close() }()
 	create := [2]uint64{1, above}
-	if err := ioctl(d, groupCreate, unsafe.Pointer(&create)); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := ioctl(out, groupCreate, unsafe.Pointer(&create)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("make quota group: %w", err)
 	}
 	assign := [3]uint64{1, own, above}
-	if err := ioctl(d, groupAssign, unsafe.Pointer(&assign)); err != nil && !errors.Is(err, unix.EEXIST) {
+	if err := ioctl(out, groupAssign, unsafe.Pointer(&assign)); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("join quota group: %w", err)
 	}
-	return setLimit(d, above, uint64(size))
+	return setLimit(out, above, uint64(size))
 }
 
 // quotaGroups are the group that a subvolume is alone, and the one above that is limited.
@@ -114,6 +119,22 @@ func quotaGroups(d *os.File) (own, above uint64, err error) {
 	}
 	const level = 48 // where the level stands in a group's number
 	return lookup.tree, 1<<level | lookup.tree, nil
+}
+
+// outside opens the directory that a subvolume lies in. What is written on behalf of a
+// descriptor counts where it leads, and a full subvolume has no room for its own limit.
+func outside(d *os.File) (*os.File, error) {
+	fd, err := unix.Openat(int(d.Fd()), "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("directory of the subvolume: %w", err)
+	}
+	out := os.NewFile(uintptr(fd), d.Name()+"/..")
+	theirs, err1 := fileSystem(out)
+	ours, err2 := fileSystem(d)
+	if err := errors.Join(err1, err2); err != nil || theirs != ours {
+		return nil, errors.Join(fmt.Errorf("%w: a subvolume that is mounted itself", ErrNone), err, out.Close())
+	}
+	return out, nil
 }
 
 func setLimit(d *os.File, group, size uint64) error {
@@ -139,26 +160,37 @@ func Lift(dir string) error {
 	}
 	_, above, err := quotaGroups(d)
 	if err == nil {
-		const none = 1<<64 - 1
-		err = setLimit(d, above, none)
+		var out *os.File
+		if out, err = outside(d); err == nil {
+			const none = 1<<64 - 1
+			err = errors.Join(setLimit(out, above, none), out.Close())
+		}
 	}
-	if err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTCONN) { // it has none
+	if err == nil || errors.Is(err, ErrNone) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTCONN) { // it has none
 		return nil
 	}
 	return fmt.Errorf("lift limit of %s: %w", dir, err)
 }
 
-// groupMode is how the file system counts: squota, qgroup or disabled.
-func groupMode(d *os.File) (string, error) {
+// fileSystem is the number of the file system that a file is on.
+func fileSystem(f *os.File) ([16]byte, error) {
 	var info struct { // btrfs_ioctl_fs_info_args
 		maxID, devices uint64
 		id             [16]byte
 		rest           [992]byte
 	}
-	if err := ioctl(d, fsInfo, unsafe.Pointer(&info)); err != nil {
-		return "", fmt.Errorf("file system: %w", err)
+	if err := ioctl(f, fsInfo, unsafe.Pointer(&info)); err != nil {
+		return info.id, fmt.Errorf("file system: %w", err)
 	}
-	i := info.id
+	return info.id, nil
+}
+
+// groupMode is how the file system counts: squota, qgroup or disabled.
+func groupMode(d *os.File) (string, error) {
+	i, err := fileSystem(d)
+	if err != nil {
+		return "", err
+	}
 	b, err := os.ReadFile(fmt.Sprintf("/sys/fs/btrfs/%x-%x-%x-%x-%x/qgroups/mode", i[:4], i[4:6], i[6:8], i[8:10], i[10:]))
 	if errors.Is(err, os.ErrNotExist) {
 		return "disabled", nil // or a kernel without simple ones
