@@ -80,13 +80,12 @@ func (r Runtime) Run(ctx context.Context, s Start) (pid int, err error) {
 	if err := os.Remove(pidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return 0, fmt.Errorf("start container %s: %w", s.ID, err)
 	}
-	// The runtime's own complaints go to a file: its standard error is the application's.
-	complaints := filepath.Join(s.Bundle, "runtime.log")
+	complaints := s.complaints()
 	_ = os.Remove(complaints)
 	if r.Kind == Runsc {
 		pid, err = r.attach(ctx, s, pidFile, complaints)
 	} else {
-		pid, err = r.detach(ctx, s, pidFile, complaints)
+		pid, err = r.detach(ctx, s, pidFile, "run", "--detach")
 	}
 	if err != nil {
 		return 0, fmt.Errorf("start container %s: %s: %w%s", s.ID, r.Kind, err, tail(complaints))
@@ -94,8 +93,33 @@ func (r Runtime) Run(ctx context.Context, s Start) (pid int, err error) {
 	return pid, nil
 }
 
-func (r Runtime) detach(ctx context.Context, s Start, pidFile, complaints string) (int, error) {
-	args := []string{"--log", complaints, "run", "--detach", "--bundle", s.Bundle, "--pid-file", pidFile}
+// complaints is where the runtime's own go: its standard error is the application's.
+func (s Start) complaints() string { return filepath.Join(s.Bundle, "runtime.log") }
+
+// Create is Run up to the moment before the application's program is executed, which is
+// what Begin then does. For runsc there is no such moment.
+func (r Runtime) Create(ctx context.Context, s Start) (pid int, err error) {
+	pidFile := filepath.Join(s.Bundle, "pid")
+	if r.Kind == Runsc {
+		return 0, fmt.Errorf("create container %s: %s takes no descriptors from the host", s.ID, r.Kind)
+	}
+	_ = os.Remove(s.complaints())
+	if pid, err = r.detach(ctx, s, pidFile, "create"); err != nil {
+		return 0, fmt.Errorf("create container %s: %s: %w%s", s.ID, r.Kind, err, tail(s.complaints()))
+	}
+	return pid, nil
+}
+
+// Begin executes the program of a container that Create made.
+func (r Runtime) Begin(ctx context.Context, s Start) error {
+	if err := r.command(ctx, "--log", s.complaints(), "start", s.ID).Run(); err != nil {
+		return fmt.Errorf("start container %s: %s: %w%s", s.ID, r.Kind, err, tail(s.complaints()))
+	}
+	return nil
+}
+
+func (r Runtime) detach(ctx context.Context, s Start, pidFile string, how ...string) (int, error) {
+	args := slices.Concat([]string{"--log", s.complaints()}, how, []string{"--bundle", s.Bundle, "--pid-file", pidFile})
 	if len(s.Files) > 0 {
 		args = append(args, "--preserve-fds", strconv.Itoa(len(s.Files)))
 	}
@@ -149,6 +173,19 @@ func (r Runtime) Delete(ctx context.Context, id string) error {
 	// A runtime that was killed half way leaves a state that it cannot read itself.
 	if gone := os.RemoveAll(filepath.Join(r.State, id)); gone != nil {
 		return fmt.Errorf("delete container %s: %w: %.300s", id, errors.Join(err, gone), out)
+	}
+	return nil
+}
+
+// Forget takes a container away of which no process is left.
+func (r Runtime) Forget(ctx context.Context, id string) error {
+	if r.Kind == Runsc { // which has mounts of its own
+		return r.Delete(ctx, id)
+	}
+	// The groups are the caller's to remove, and there is nothing else: no need to start
+	// the runtime for it.
+	if err := os.RemoveAll(filepath.Join(r.State, id)); err != nil {
+		return fmt.Errorf("forget container %s: %w", id, err)
 	}
 	return nil
 }

@@ -139,11 +139,8 @@ func (r *Runner) respawn(ctx context.Context, id string, trial bool) error {
 
 // spawn starts the shim of an order, and starts another when it is lost.
 func (r *Runner) spawn(ctx context.Context, o *shim.Order, sockets []*os.File) error {
-	if o.Link != nil {
-		bridge := netip.PrefixFrom(o.Link.Gateway, o.Link.Address.Bits())
-		if err := network.Up(ctx, r.Bridge, bridge); err != nil {
-			return err
-		}
+	if err := r.bridge(ctx, o); err != nil {
+		return err
 	}
 	ended, err := shim.Spawn(ctx, r.Shim, r.dir(o.ID), sockets)
 	if err != nil {
@@ -151,6 +148,14 @@ func (r *Runner) spawn(ctx context.Context, o *shim.Order, sockets []*os.File) e
 	}
 	go r.watch(o, ended)
 	return nil
+}
+
+// bridge makes the one that an order's link leads to, if it has one.
+func (r *Runner) bridge(ctx context.Context, o *shim.Order) error {
+	if o.Link == nil {
+		return nil
+	}
+	return network.Up(ctx, r.Bridge, netip.PrefixFrom(o.Link.Gateway, o.Link.Address.Bits()))
 }
 
 // watch waits for the end of a shim that nobody asked for.
@@ -208,6 +213,11 @@ func (r *Runner) finish(ctx context.Context, id string) error {
 	if err != nil {
 		r.Log.Warn("shim does not answer and is ended", "id", id, "err", err)
 	}
+	return r.remove(ctx, id)
+}
+
+// remove ends what is left of a shim that was told to end, and takes the directory away.
+func (r *Runner) remove(ctx context.Context, id string) error {
 	if err := shim.CleanUp(ctx, r.dir(id)); err != nil {
 		return fmt.Errorf("end %s: %w", id, err)
 	}

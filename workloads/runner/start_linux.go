@@ -42,23 +42,14 @@ func (r *Runner) Start(ctx context.Context, u workloads.Unit) error {
 
 // launch writes down what is about to start, in the role that take gives it, and starts it.
 func (r *Runner) launch(ctx context.Context, b *book, u workloads.Unit, sockets []*os.File, take func(*roles, string)) error {
-	o, err := r.order(ctx, b, u)
-	if err != nil {
-		return fmt.Errorf("start app %s: %w", u.Name(), err)
-	}
 	before := b.Units[u.Name()]
-	b.Next++
-	if err := os.MkdirAll(r.dir(o.ID), 0o711); err != nil {
-		return fmt.Errorf("start app %s: %w", u.Name(), err)
-	}
 	var role roles
-	if take(&role, o.ID); role.Try != "" {
-		o.TrialLog = r.trialLog(o.ID)
+	take(&role, "it")
+	o, err := r.place(ctx, b, u, role.Try != "")
+	if err != nil {
+		return err
 	}
-	err = shim.WriteOrder(r.dir(o.ID), *o)
-	if err == nil {
-		err = r.edit(b, u.Name(), func(e *roles) { take(e, o.ID) })
-	}
+	err = r.edit(b, u.Name(), func(e *roles) { take(e, o.ID) })
 	if err == nil {
 		err = r.spawn(ctx, o, sockets)
 	}
@@ -71,6 +62,26 @@ func (r *Runner) launch(ctx context.Context, b *book, u workloads.Unit, sockets 
 		return errors.Join(err, r.edit(b, u.Name(), func(e *roles) { *e = before }), r.finish(end, o.ID))
 	}
 	return nil
+}
+
+// place makes the directory of a unit's next shim, with its order.
+func (r *Runner) place(ctx context.Context, b *book, u workloads.Unit, trial bool) (*shim.Order, error) {
+	o, err := r.order(ctx, b, u)
+	if err != nil {
+		return nil, fmt.Errorf("start app %s: %w", u.Name(), err)
+	}
+	b.Next++
+	if trial {
+		o.TrialLog = r.trialLog(o.ID)
+	}
+	err = os.MkdirAll(r.dir(o.ID), 0o711)
+	if err == nil {
+		err = shim.WriteOrder(r.dir(o.ID), *o)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start app %s: %w", u.Name(), errors.Join(err, os.RemoveAll(r.dir(o.ID))))
+	}
+	return o, nil
 }
 
 // order puts together what the shim of u needs to know.

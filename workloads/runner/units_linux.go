@@ -188,34 +188,6 @@ func (r *Runner) Switch(ctx context.Context, name string) error {
 	return r.edit(b, name, func(e *roles) { e.Old = "" })
 }
 
-// handOver gives the sockets of the unit that runs to the version that was tried. A
-// process cannot be given a socket that its start did not have, so that version starts
-// once more; clients wait in the sockets' queues meanwhile.
-func (r *Runner) handOver(ctx context.Context, b *book, o *shim.Order) error {
-	name, entry := o.Unit.Name(), b.Units[o.Unit.Name()]
-	sockets, err := r.inherit(ctx, entry.Unit, o)
-	if err != nil {
-		return fmt.Errorf("switch app %s: %w", name, err)
-	}
-	defer closeAll(sockets)
-	// Without a role it is nobody's, and swept away if this is cut here.
-	if err := r.edit(b, name, func(e *roles) { e.Try = "" }); err != nil {
-		return err
-	}
-	if err := r.finish(ctx, entry.Try); err != nil {
-		return fmt.Errorf("switch app %s: %w", name, err)
-	}
-	if err := r.edit(b, name, func(e *roles) { e.Unit, e.Old = "", entry.Unit }); err != nil {
-		return err
-	}
-	if entry.Unit != "" {
-		if err := r.finish(ctx, entry.Unit); err != nil {
-			return fmt.Errorf("switch app %s: %w", name, err)
-		}
-	}
-	return r.launch(ctx, b, o.Unit, sockets, func(e *roles, id string) { e.Unit, e.Old = id, "" })
-}
-
 // inherit takes the sockets of the unit that runs if they are the same as those of the
 // next one, and opens new ones if not.
 func (r *Runner) inherit(ctx context.Context, id string, next *shim.Order) ([]*os.File, error) {

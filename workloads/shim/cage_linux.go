@@ -80,6 +80,16 @@ func (c container) start(ctx context.Context) (process, error) {
 	return child{p}, err
 }
 
+// create is start up to the moment before the application's program is executed.
+func (c container) create(ctx context.Context) (process, error) {
+	pid, err := c.order.Runtime.Create(ctx, c.bundle())
+	if err != nil {
+		return nil, err
+	}
+	p, err := os.FindProcess(pid)
+	return child{p}, err
+}
+
 func (c container) exec(ctx context.Context, argv []string, in io.Reader, out, errs io.Writer) (int, error) {
 	return c.order.Runtime.Exec(ctx, c.bundle(), argv, in, out, errs)
 }

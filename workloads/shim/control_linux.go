@@ -18,7 +18,7 @@ import (
 // request is what a client asks, one on each connection, as a line of JSON. With exec
 // come three descriptors; with sockets' answer go those of the application.
 type request struct {
-	Op   string   `json:"op"` // status, check, stop, exec or sockets
+	Op   string   `json:"op"` // status, check, stop, end, exec or sockets
 	Argv []string `json:"argv,omitempty"`
 }
 
@@ -116,10 +116,10 @@ func (s *supervisor) serve(c *net.UnixConn) {
 		a.Status = &st
 	case "check":
 		err = s.check(ctx)
-	case "stop":
+	case "stop", "end":
 		// This process ends with its application, and still has to say so.
 		done := make(chan error, 1)
-		s.stops <- done
+		s.stops <- stopping{r.Op == "end", done}
 		err = <-done
 	case "exec":
 		if len(files) != 3 || len(r.Argv) == 0 {
@@ -270,6 +270,13 @@ func (c Client) Check(ctx context.Context) error {
 // Stop ends the application, and then the shim ends itself.
 func (c Client) Stop(ctx context.Context) error {
 	_, _, err := c.ask(ctx, request{Op: "stop"}, nil)
+	return err
+}
+
+// End is Stop that returns when nothing of the application runs any more. What it leaves
+// is then taken away by the shim, which ends itself.
+func (c Client) End(ctx context.Context) error {
+	_, _, err := c.ask(ctx, request{Op: "end"}, nil)
 	return err
 }
 

@@ -24,15 +24,19 @@ import (
 	"github.com/twinkeel/twinkeel/workloads/vm"
 )
 
-// Descriptors that a shim is started with: what it says of its start, and from the next
-// one on the listening sockets of its application, in the order of the manifest.
+// Descriptors that a shim is started with: what it says of its start, what it is told to
+// start at, and from the next one on the listening sockets of its application, in the order
+// of the manifest.
 const (
 	reportFD = 3
-	socketFD = 4
+	wordFD   = 4
+	socketFD = 5
 )
 
-// report is what a shim says once, when its application runs or cannot run.
+// report is what a shim says when its application runs or cannot run; and before that, if
+// it has not been told to start yet, once when it could.
 type report struct {
+	Ready   bool   `json:"ready,omitempty"`
 	Error   string `json:"error,omitempty"`
 	Missing bool   `json:"missing,omitempty"`
 }
@@ -55,7 +59,7 @@ type supervisor struct {
 	room    *room
 	log     *slog.Logger
 	status  status
-	stops   chan chan error
+	stops   chan stopping
 	answers atomic.Int32 // being worked on
 }
 
@@ -64,8 +68,10 @@ type supervisor struct {
 // pipe on which it says once how the start went.
 func Main(ctx context.Context, dir string, log *slog.Logger) error {
 	debug.SetGCPercent(quiet) // a start leaves less behind than its collection would cost
-	say := os.NewFile(reportFD, "report")
-	s := &supervisor{dir: dir, log: log, groups: oci.Groups(), stops: make(chan chan error)}
+	say, word := os.NewFile(reportFD, "report"), os.NewFile(wordFD, "word")
+	unix.CloseOnExec(reportFD)
+	unix.CloseOnExec(wordFD)
+	s := &supervisor{dir: dir, log: log, groups: oci.Groups(), stops: make(chan stopping)}
 	lock, err := s.prepare(ctx)
 	if err != nil {
 		_ = s.clean()
@@ -79,7 +85,11 @@ func Main(ctx context.Context, dir string, log *slog.Logger) error {
 	}
 	defer closeServer()
 	defer s.lastAnswers()
-	return s.supervise(ctx, func(err error) { _ = tell(say, err) })
+	first := s.cage.start
+	if !given(word) {
+		first = func(ctx context.Context) (process, error) { return s.startAt(ctx, word, say) }
+	}
+	return s.supervise(ctx, first, func(err error) { _ = tell(say, err) })
 }
 
 // lastAnswers waits a moment for answers that are on their way, such as the one that the
@@ -321,8 +331,24 @@ func (s *supervisor) clean() error {
 	defer cancel()
 	helpers := s.groups.Members(s.order.group())
 	err := errors.Join(s.groups.Kill(ctx, s.order.group()), s.order.Runtime.Delete(ctx, s.order.ID), s.groups.Kill(ctx, s.order.group()))
-	for _, pid := range helpers { // a runtime's processes that became ours
+	s.reap(helpers)
+	return err
+}
+
+// tidy is clean for a container whose first process has ended and was waited for: the
+// kernel ends all others of its namespace before that.
+func (s *supervisor) tidy() error {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanUp)
+	defer cancel()
+	helpers := s.groups.Members(s.order.group())
+	err := errors.Join(s.order.Runtime.Forget(ctx, s.order.ID), s.groups.Kill(ctx, s.order.group()))
+	s.reap(helpers)
+	return err
+}
+
+// reap waits for a runtime's processes that became ours.
+func (s *supervisor) reap(pids []int) {
+	for _, pid := range pids {
 		_, _ = unix.Wait4(pid, nil, unix.WNOHANG, nil)
 	}
-	return err
 }

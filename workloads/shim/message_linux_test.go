@@ -113,7 +113,7 @@ func idle(t *testing.T) (*supervisor, Client) {
 	t.Helper()
 	dir := t.TempDir()
 	s := &supervisor{
-		dir: dir, log: slog.New(slog.DiscardHandler), stops: make(chan chan error),
+		dir: dir, log: slog.New(slog.DiscardHandler), stops: make(chan stopping),
 		order: &Order{ID: "web.1", Unit: workloads.Unit{Manifest: &release.AppManifest{Name: "web"}}},
 	}
 	stop, err := s.listen()

@@ -51,8 +51,16 @@ func (s *status) get() Status {
 	return s.Status
 }
 
-// supervise runs the application until it is stopped, and says once how its start went.
-func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
+// stopping is a wish that the application ends. With early it is answered when nothing of
+// the application runs any more, and not when all that it leaves is gone, too.
+type stopping struct {
+	early  bool
+	answer chan<- error
+}
+
+// supervise runs the application until it is stopped, and says once how its start went,
+// which is made by first.
+func (s *supervisor) supervise(ctx context.Context, first func(context.Context) (process, error), started func(error)) error {
 	m := s.order.Unit.Manifest
 	app, err := m.Digest()
 	if err != nil {
@@ -68,7 +76,11 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 	tooMuch := make(chan string)
 	go s.room.watch(watching, tooMuch)
 	for n, short := 0, 0; ; n++ {
-		p, err := s.cage.start(ctx)
+		start := s.cage.start
+		if n == 0 {
+			start = first
+		}
+		p, err := start(ctx)
 		since := time.Now()
 		if err == nil { // before anybody is told that it runs
 			s.status.set(func(st *Status) { st.State.Running, st.State.Since, st.PID = true, since, p.pid() })
@@ -89,19 +101,20 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 			select {
 			case o := <-ended:
 				exit, failed = o.exit, o.failed
-			case answer := <-s.stops:
-				err := s.end(p, ended)
-				answer <- err
-				return err
+			case r := <-s.stops:
+				return s.stop(r, p, ended)
 			case exit = <-tooMuch: // and stays so until somebody has made room
 				halted = true
-				if err := s.end(p, ended); err != nil {
-					s.log.Error("application does not end", "err", err)
-				}
+				s.ask(p, ended)
+				s.drain()
 			}
 			s.status.set(func(st *Status) { st.State.Running, st.PID = false, 0 })
 		}
-		if err := s.clean(); err != nil {
+		take := s.tidy
+		if err != nil { // nobody knows how far that start came
+			take = s.clean
+		}
+		if err := take(); err != nil {
 			s.log.Error("what is left of the application does not end", "err", err)
 		}
 		if time.Since(since) >= calm {
@@ -117,15 +130,29 @@ func (s *supervisor) supervise(ctx context.Context, started func(error)) error {
 		select {
 		case <-again:
 			s.status.set(func(st *Status) { st.State.Restarts++ })
-		case answer := <-s.stops:
-			answer <- nil
+		case r := <-s.stops:
+			r.answer <- nil
 			return nil
 		}
 	}
 }
 
-// end asks the application to end, and ends it if it does not.
-func (s *supervisor) end(p process, ended <-chan outcome) error {
+// stop ends the application for good, and answers.
+func (s *supervisor) stop(r stopping, p process, ended <-chan outcome) error {
+	s.ask(p, ended)
+	if r.early {
+		r.answer <- nil
+	}
+	err := s.tidy()
+	s.drain()
+	if !r.early {
+		r.answer <- err
+	}
+	return err
+}
+
+// ask asks the application to end, and ends it if it does not.
+func (s *supervisor) ask(p process, ended <-chan outcome) {
 	m := s.order.Unit.Manifest
 	signal := unix.SignalNum(m.Run.Signal)
 	if signal == 0 {
@@ -142,7 +169,4 @@ func (s *supervisor) end(p process, ended <-chan outcome) error {
 		_ = p.kill()
 		<-ended
 	}
-	err := s.clean()
-	s.drain()
-	return err
 }
