@@ -231,10 +231,11 @@ func (h *host) image(name string, change func(root string)) (string, release.Ima
 	}
 	file := filepath.Join(h.dir, name+".erofs")
 	need(h.t, exec.Command("mkfs.erofs", "--help").Run() == nil, "mkfs.erofs")
-	if b, err := exec.Command("mkfs.erofs", "-T0", "-U", "00000000-0000-0000-0000-000000000000", file, root).CombinedOutput(); err != nil {
+	if b, err := exec.Command("mkfs.erofs", "-T0", "-U", "00000000-0000-0000-0000-000000000000", file+".new", root).CombinedOutput(); err != nil {
 		h.t.Fatalf("mkfs.erofs: %v\n%s", err, b)
 	}
-	if err := os.RemoveAll(root); err != nil {
+	// One that runs has the file before it mounted.
+	if err := errors.Join(os.Rename(file+".new", file), os.RemoveAll(root)); err != nil {
 		h.t.Fatal(err)
 	}
 	f, err := os.Open(file)
