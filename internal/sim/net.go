@@ -13,6 +13,7 @@ import (
 	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/deltas"
 	"github.com/twinkeel/twinkeel/deltas/decode"
+	"github.com/twinkeel/twinkeel/release"
 )
 
 // NetFault is something that a server, the way to it, or a fetcher in wrong hands does.
@@ -167,6 +168,9 @@ func (n *Net) Decode(ctx context.Context, payload []byte, s deltas.Segment, base
 		return nil, err
 	}
 	fault := n.fault("decode")
+	if base != nil {
+		base = cached{base}
+	}
 	var plan bytes.Buffer
 	if err := n.Plans.decode(&n.decoder, payload, s, base, &plan); err != nil {
 		return nil, err
@@ -180,6 +184,22 @@ func (n *Net) Decode(ctx context.Context, payload []byte, s deltas.Segment, base
 		return io.NopCloser(bytes.NewReader(noise)), nil
 	}
 	return io.NopCloser(bytes.NewReader(n.spoil(fault, plan.Bytes()))), nil
+}
+
+// cached is a base as the fetcher reads it: by a descriptor and through the page cache, and
+// so at any offset, while the device is read in whole blocks.
+type cached struct{ base io.ReaderAt }
+
+// ReadAt implements io.ReaderAt.
+func (c cached) ReadAt(b []byte, off int64) (int, error) {
+	skip := int(off % release.BlockSize)
+	whole := (skip + len(b) + release.BlockSize - 1) / release.BlockSize * release.BlockSize
+	if whole == len(b) {
+		return c.base.ReadAt(b, off)
+	}
+	blocks := make([]byte, whole)
+	n, err := c.base.ReadAt(blocks, off-int64(skip))
+	return copy(b, blocks[min(skip, n):n]), err
 }
 
 // Probe implements agent.Net.
