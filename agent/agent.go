@@ -12,6 +12,7 @@ import (
 	"github.com/twinkeel/twinkeel/agent/health"
 	"github.com/twinkeel/twinkeel/agent/policy"
 	"github.com/twinkeel/twinkeel/internal/durable"
+	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/release"
@@ -45,6 +46,8 @@ type Options struct {
 	Verdicts *signing.Verdicts
 	// Records of the state directory likewise.
 	Records *Records
+	// Hashes of spans of images likewise; nil: each span is hashed when it is read.
+	Hashes *verity.Hashes
 
 	Slots  Slots
 	Loader bootloader.BootLoader

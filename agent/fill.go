@@ -57,7 +57,7 @@ func (j *job) fill(ctx context.Context) error {
 	if j.cp.Image != j.p.image.Name || j.cp.Blob != j.p.blob.SHA256 || j.cp.Next > spans {
 		j.cp.Image, j.cp.Blob, j.cp.Next = j.p.image.Name, j.p.blob.SHA256, 0
 	}
-	w := spanWriter{dev: j.dev, image: j.p.image}
+	w := spanWriter{dev: j.dev, hashes: j.a.o.Hashes, image: j.p.image}
 	var targets int64 // since the last checkpoint
 	fetched := j.t.Bytes
 	for i := j.cp.Next; i < spans; i++ {
@@ -96,7 +96,7 @@ func (j *job) fillSpan(ctx context.Context, f *filling, w *spanWriter, i int) er
 		if err := j.frames(ctx, f, b, first); err != nil {
 			return err
 		}
-		leaf, _ := verity.HashSpan(j.p.image.Salt, b)
+		leaf, _ := j.a.o.Hashes.Span(j.p.image.Salt, b)
 		if bad := f.judge(first, count, leaf[:], !again); bad == 0 || again {
 			if bad > 0 {
 				j.a.log.Warn("blocks are wrong, they will be repaired", "image", j.p.image.Name, "slot", j.t.Slot, "offset", w.offset, "blocks", bad)

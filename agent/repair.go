@@ -83,7 +83,7 @@ func (j *job) repairByBlocks(ctx context.Context, wrong []deltas.Segment, price 
 		j.base = dev
 	}
 	j.a.log.Warn("repairing blocks", "image", j.p.image.Name, "slot", j.t.Slot, "segments", len(wrong), "bytes", size)
-	w := spanWriter{dev: j.dev, image: j.p.image}
+	w := spanWriter{dev: j.dev, hashes: j.a.o.Hashes, image: j.p.image}
 	for _, s := range wrong {
 		for first, end := spansOf(s); first < end; first++ {
 			err := j.fillSpan(ctx, f, &w, first)

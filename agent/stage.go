@@ -281,7 +281,7 @@ func (j *job) segment(ctx context.Context, s deltas.Segment, payload []byte, bas
 		j.wrong(s, err)
 		return nil
 	}
-	w := spanWriter{dev: j.dev, image: j.p.image, offset: s.Offset}
+	w := spanWriter{dev: j.dev, hashes: j.a.o.Hashes, image: j.p.image, offset: s.Offset}
 	err = j.exec.Execute(plan, s, old, baseSize, &w)
 	if cerr := plan.Close(); err == nil {
 		err = cerr
@@ -309,7 +309,7 @@ func (j *job) wrong(s deltas.Segment, err error) {
 // copy brings over an image that did not change, from the running slot.
 func (j *job) copy(ctx context.Context) error {
 	buf := partitions.AlignedBuffer(verity.NodeSpan)
-	w := spanWriter{dev: j.dev, image: j.p.image}
+	w := spanWriter{dev: j.dev, hashes: j.a.o.Hashes, image: j.p.image}
 	for w.offset < j.p.image.Size {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -343,6 +343,7 @@ func readFull(r io.ReaderAt, b []byte, offset int64) error {
 // and collects the nodes.
 type spanWriter struct {
 	dev    partitions.Device
+	hashes *verity.Hashes
 	image  release.Image
 	offset int64
 	nodes  []release.Digest
@@ -352,7 +353,7 @@ type spanWriter struct {
 
 // Write takes exactly one span.
 func (w *spanWriter) Write(b []byte) (int, error) {
-	leaf, node := verity.HashSpan(w.image.Salt, b)
+	leaf, node := w.hashes.Span(w.image.Salt, b)
 	w.nodes = append(w.nodes, node)
 	if err := w.put(b, leaf); err != nil {
 		return 0, err

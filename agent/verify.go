@@ -38,7 +38,7 @@ func (a *Agent) scanImage(ctx context.Context, dev partitions.Device, img Deploy
 		if err := readFull(dev, b, at); err != nil {
 			s.fault(err)
 		} else {
-			leaf, n := verity.HashSpan(img.Salt, b)
+			leaf, n := a.o.Hashes.Span(img.Salt, b)
 			node = n
 			s.compare(dev, block, verity.LeafOffset(img.Size, i), leaf[:])
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twinkeel/twinkeel/internal/sim"
+	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/signing"
 )
@@ -45,8 +46,9 @@ const repositories = 12
 
 // Shelf makes the repositories that histories share, each when it is first asked for.
 type Shelf struct {
-	verdicts signing.Verdicts
+	verdicts [repositories]signing.Verdicts // of each repository: they have no file in common
 	plans    sim.Plans
+	hashes   verity.Hashes
 	once     [repositories]sync.Once
 	made     [repositories]*Repository
 	errs     [repositories]error

@@ -107,7 +107,8 @@ func (s *Shelf) begin(h *History, repo *Repository, quiet bool) (*life, error) {
 		return nil, err
 	}
 	m.Releases, m.MetadataVersions = repo.Releases, repo.versions
-	m.Options.Verdicts, m.Options.Records, m.Net.Plans = &s.verdicts, &agent.Records{}, &s.plans
+	m.Options.Verdicts, m.Options.Records = &s.verdicts[h.Repository%repositories], &agent.Records{}
+	m.Options.Hashes, m.Net.Plans = &s.hashes, &s.plans
 	l := &life{h: h, repo: repo, m: m, offered: map[*sim.Release]bool{repo.Factory: true}, seen: map[*sim.Release]bool{}}
 	m.Net.Serve(repo.Stages[0].Files)
 	m.Interrupt = func(*sim.Release, bool) bool {
