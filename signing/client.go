@@ -89,12 +89,17 @@ func Open(cfg Config) (*Client, error) {
 	c.floors = openFloors(cfg.Dir, hasRoleFile(names), cfg.Verdicts)
 	c.evidence = c.readEvidence()
 	c.readFactory()
-	if _, err := c.newSession(); err != nil {
+	s, err := c.newSession()
+	if err != nil {
 		return nil, fmt.Errorf("open trust: %w", err)
+	}
+	if c.usable() != nil {
+		c.publish(nil)
+		return c, nil
 	}
 	// Why the committed metadata is not complete, if it is not, is told by whoever
 	// needs it.
-	_, _ = c.committed()
+	_ = c.complete(s)
 	return c, nil
 }
 

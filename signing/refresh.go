@@ -187,7 +187,7 @@ func (s *session) refreshSnapshot(ctx context.Context, src Source) error {
 // takeSnapshot makes data, which must be what m lists, the snapshot in use.
 func (s *session) takeSnapshot(data []byte, m *metadata.MetaFiles) error {
 	// Length and digest come first: nothing else of a foreign file is looked at.
-	if err := m.VerifyLengthHashes(data); err != nil {
+	if err := s.c.listed(m, data); err != nil {
 		return err
 	}
 	err := s.apply("snapshot", data, s.c.maxSize(metadata.SNAPSHOT), func() error {

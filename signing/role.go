@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,7 @@ func (s *session) role(ctx context.Context, src Source, parent *role, name strin
 		return nil, &Error{Untrusted, err}
 	}
 	r := s.c.memo[edge]
-	if r == nil || r.signers != signers || r.digest.String() != m.Hashes["sha256"].String() || r.version != m.Version {
+	if r == nil || r.signers != signers || !bytes.Equal(r.digest[:], m.Hashes["sha256"]) || r.version != m.Version {
 		if r, err = s.cached(parent, name, m); err != nil {
 			r, err = s.fetchRole(ctx, src, parent, name, keys, m)
 		} else if src != nil {
@@ -108,11 +109,11 @@ func (s *session) keyring(parent *role, name string) (keyring, error) {
 // to. That includes the snapshot's keys: who holds those decides which version of a role
 // is current, so replacing them must be able to undo an enormous version as well.
 func (s *session) signers(parent *role, name string, ring keyring) (signers, keys string, err error) {
-	q := ask("signers", s.c.cfg.Interop).of(s.rootID[:], []byte(name))
+	var delegator []byte
 	if parent != nil {
-		q.of(parent.digest[:])
+		delegator = parent.digest[:]
 	}
-	both, err := s.c.cfg.Verdicts.name(q, func() (string, error) {
+	both, err := s.c.cfg.Verdicts.name(s.c.ask("signers", s.rootID[:], []byte(name), delegator), func() (string, error) {
 		own, err := keySetID(ring)
 		if err != nil {
 			return "", err
@@ -163,7 +164,7 @@ func (s *session) fetchRole(ctx context.Context, src Source, parent *role, name,
 // verifyRole checks data against the snapshot's entry m, if any, and the parent's keys.
 func (s *session) verifyRole(parent *role, name string, data []byte, m *metadata.MetaFiles) (*role, error) {
 	if m != nil {
-		if err := m.VerifyLengthHashes(data); err != nil {
+		if err := s.c.listed(m, data); err != nil {
 			return nil, untrusted("%s: %w", name, err)
 		}
 	}
@@ -171,7 +172,7 @@ func (s *session) verifyRole(parent *role, name string, data []byte, m *metadata
 	if parent != nil {
 		delegator = parent.digest
 	}
-	key := ask("role", s.c.cfg.Interop).of(delegator[:], []byte(name), data).key()
+	key := s.c.ask("role", delegator[:], []byte(name), data)
 	v, known := s.c.cfg.Verdicts.get(key)
 	if !known {
 		v.role, v.err = s.judgeRole(parent, name, data)
@@ -210,7 +211,7 @@ func (s *session) judgeRole(parent *role, name string, data []byte) (*role, erro
 	if err != nil {
 		return nil, err
 	}
-	r.digest = release.DigestOf(data)
+	r.digest = s.c.cfg.Verdicts.sum(data)
 	return r, nil
 }
 
@@ -263,7 +264,7 @@ func (c *Client) newFile(path string, t *metadata.TargetFiles) (file, error) {
 }
 
 // verify checks the content of a target.
-func (f file) verify(data []byte) error {
+func (f file) verify(v *Verdicts, data []byte) error {
 	if f.hashes != nil {
 		return guard(func() error {
 			return (&metadata.TargetFiles{Length: f.size, Hashes: f.hashes}).VerifyLengthHashes(data)
@@ -272,7 +273,7 @@ func (f file) verify(data []byte) error {
 	if int64(len(data)) != f.size {
 		return fmt.Errorf("got %d bytes, want %d", len(data), f.size)
 	}
-	if release.DigestOf(data) != f.sha256 {
+	if v.sum(data) != f.sha256 {
 		return errors.New("the SHA-256 differs from the listed one")
 	}
 	return nil

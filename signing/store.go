@@ -14,6 +14,9 @@ import (
 // roleFile is the file that holds a role's metadata. twinkeel's own role names are
 // their own file names; other bytes, which only Interop lets in, are written as %XX.
 func roleFile(role string) string {
+	if isTopLevel(role) || CheckRoleName(role) == nil {
+		return role + ".json"
+	}
 	var b strings.Builder
 	for i := 0; i < len(role); i++ {
 		c := role[i]

@@ -31,7 +31,7 @@ func (c *Client) content(ctx context.Context, src Source, s *session, name strin
 	// A cache that cannot be used is no reason to fail: it only saves a request.
 	cache, cacheErr := c.cfg.Dir.Sub(targetsDir)
 	if cacheErr == nil {
-		if data := cachedTarget(cache, f); data != nil {
+		if data := c.cachedTarget(cache, f); data != nil {
 			return data, nil
 		}
 	}
@@ -44,7 +44,7 @@ func (c *Client) content(ctx context.Context, src Source, s *session, name strin
 	if err != nil {
 		return nil, err
 	}
-	if err := f.verify(data); err != nil {
+	if err := f.verify(c.cfg.Verdicts, data); err != nil {
 		return nil, untrusted("target %s: %w", name, err)
 	}
 	if cacheErr == nil {
@@ -75,13 +75,9 @@ func parseEntry(name string) (entry, bool) {
 
 func entryName(e entry) string { return fmt.Sprintf("%012d-%d-%s", e.number, e.size, e.id) }
 
-// entries returns the cache's files, oldest first, and the names of what does not
-// belong there.
-func entries(cache durable.Dir) (list []entry, strays []string) {
-	names, err := cache.List()
-	if err != nil {
-		return nil, nil
-	}
+// entries returns those names that are the cache's files', oldest first, and those of what
+// does not belong there.
+func entries(names []string) (list []entry, strays []string) {
 	for _, name := range names {
 		if e, ok := parseEntry(name); ok {
 			list = append(list, e)
@@ -99,13 +95,15 @@ func entries(cache durable.Dir) (list []entry, strays []string) {
 }
 
 // cachedTarget returns the content of f, verified again, or nil.
-func cachedTarget(cache durable.Dir, f file) []byte {
-	list, _ := entries(cache)
+func (c *Client) cachedTarget(cache durable.Dir, f file) []byte {
+	names, err := cache.List()
+	if err != nil {
+		return nil
+	}
+	id := "-" + f.id()
+	list, _ := entries(slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, id) }))
 	for _, e := range slices.Backward(list) {
-		if e.id != f.id() {
-			continue
-		}
-		if data, err := cache.Read(e.name); err == nil && f.verify(data) == nil {
+		if data, err := cache.Read(e.name); err == nil && f.verify(c.cfg.Verdicts, data) == nil {
 			return data
 		}
 	}
@@ -118,7 +116,8 @@ func keepTarget(cache durable.Dir, f file, data []byte) {
 	if len(data) > durable.MaxFile {
 		return
 	}
-	list, strays := entries(cache)
+	names, _ := cache.List() // an empty one: nothing is known to be in the way
+	list, strays := entries(names)
 	next := entry{number: 1, size: int64(len(data)), id: f.id()}
 	total := next.size
 	for _, e := range list {

@@ -3,7 +3,6 @@ package signing
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"hash"
 	"sync"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
@@ -11,8 +10,16 @@ import (
 	"github.com/twinkeel/twinkeel/release"
 )
 
-// maxVerdicts bounds what Verdicts remember: those that were asked for last.
-const maxVerdicts = 4096
+const (
+	// maxVerdicts bounds what Verdicts remember: those that were asked for last.
+	maxVerdicts = 4096
+	// maxSummed bounds the bytes of which they remember the digest, likewise, and
+	// maxSummedFile those of one file: what is larger is hashed each time.
+	maxSummed     = 512 << 10
+	maxSummedFile = 64 << 10
+	// minSummed is the size from which on a file is named by its digest.
+	minSummed = 128
+)
 
 // Verdicts remember what the checks of metadata came to. Parsing a file and checking its
 // signatures is a pure function of its bytes and of the bytes that were accepted before
@@ -25,6 +32,9 @@ type Verdicts struct {
 	made map[release.Digest]verdict
 	// before is what was made before it grew too large; what is asked for is kept.
 	before map[release.Digest]verdict
+	// sums and sumsBefore are digests by content in the same way, summed the bytes in sums.
+	sums, sumsBefore map[string]release.Digest
+	summed           int
 }
 
 // verdict is what one check came to.
@@ -67,30 +77,49 @@ func (v *Verdicts) put(key release.Digest, d verdict) {
 	v.keep(key, d)
 }
 
-// question names a check by all that its answer depends on.
-type question struct{ h hash.Hash }
-
-func ask(what string, interop bool) question {
-	q := question{sha256.New()}
-	mode := "own"
-	if interop {
-		mode = "interop"
+// sum is release.DigestOf.
+func (v *Verdicts) sum(b []byte) release.Digest {
+	if v == nil || len(b) < minSummed || len(b) > maxSummedFile {
+		return release.DigestOf(b)
 	}
-	return q.of([]byte(what), []byte(mode))
-}
-
-// of adds inputs, each with its length, so that no two lists run together.
-func (q question) of(inputs ...[]byte) question {
-	for _, b := range inputs {
-		q.h.Write(binary.LittleEndian.AppendUint64(nil, uint64(len(b))))
-		q.h.Write(b)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if d, known := v.sums[string(b)]; known {
+		return d
 	}
-	return q
-}
-
-func (q question) key() (d release.Digest) {
-	q.h.Sum(d[:0])
+	d, known := v.sumsBefore[string(b)]
+	if !known {
+		d = release.DigestOf(b)
+	}
+	if v.summed += len(b); v.sums == nil || v.summed > maxSummed/2 {
+		v.sums, v.sumsBefore, v.summed = map[string]release.Digest{}, v.sums, len(b)
+	}
+	v.sums[string(b)] = d
 	return d
+}
+
+// ask names a check by all that its answer depends on: each input with its length, so that
+// no two lists run together, and one that is long by its digest.
+func (c *Client) ask(what string, inputs ...[]byte) release.Digest {
+	mode := "own "
+	if c.cfg.Interop {
+		mode = "interop "
+	}
+	return c.cfg.Verdicts.ask(mode, what, inputs...)
+}
+
+func (v *Verdicts) ask(mode, what string, inputs ...[]byte) release.Digest {
+	q := append(append(make([]byte, 0, 256), mode...), what...)
+	for _, b := range inputs {
+		q = binary.LittleEndian.AppendUint64(q, uint64(len(b)))
+		if len(b) < minSummed {
+			q = append(q, b...)
+			continue
+		}
+		d := v.sum(b)
+		q = append(q, d[:]...)
+	}
+	return sha256.Sum256(q)
 }
 
 // copyOf returns what is trusted as a value of its own. What it points to is never
@@ -107,7 +136,7 @@ func copyOf(core *trustedmetadata.TrustedMetadata) *trustedmetadata.TrustedMetad
 // holds is a pure function of everything that it was asked to take so far, which past
 // names.
 func (s *session) apply(step string, data []byte, limit int64, call func() error) error {
-	key := ask(step, s.c.cfg.Interop).of(s.past[:], data).key()
+	key := s.c.ask(step, s.past[:], data)
 	if v, ok := s.c.cfg.Verdicts.get(key); ok {
 		s.core, s.past = copyOf(v.core), key
 		return v.err
@@ -123,12 +152,11 @@ func (s *session) apply(step string, data []byte, limit int64, call func() error
 
 // dropped notes that a part of what the core took was taken from it again.
 func (s *session) dropped(what string) {
-	s.past = ask("drop "+what, s.c.cfg.Interop).of(s.past[:]).key()
+	s.past = s.c.ask("drop "+what, s.past[:])
 }
 
-// name returns what work makes of the inputs of q: key sets are hashed once.
-func (v *Verdicts) name(q question, work func() (string, error)) (string, error) {
-	key := q.key()
+// name returns what work makes of the inputs that key names: key sets are hashed once.
+func (v *Verdicts) name(key release.Digest, work func() (string, error)) (string, error) {
 	d, known := v.get(key)
 	if !known {
 		d.text, d.err = work()
@@ -139,7 +167,7 @@ func (v *Verdicts) name(q question, work func() (string, error)) (string, error)
 
 // floor is decodeFloor. What it returns is never changed, only replaced.
 func (v *Verdicts) floor(b []byte) (floorState, error) {
-	key := ask("floor", false).of(b).key()
+	key := v.ask("", "floor", b)
 	d, known := v.get(key)
 	if !known {
 		s, err := decodeFloor(b)
