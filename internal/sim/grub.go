@@ -17,6 +17,15 @@ type grubLoader struct {
 	*grub.Loader
 	disk *Disk
 	boot bootloader.Boot // what the kernel's command line says
+	// peek reads shown without a call of the world.
+	peek  *grub.Loader
+	shown *frozen
+}
+
+// layout is where the environment blocks lie.
+func layout(at func(off int64) bootloader.Block) grub.Blocks {
+	block := func(i int64) bootloader.Block { return at(i * grub.BlockSize) }
+	return grub.Blocks{Record: block(0), Copy: block(1), Slots: [2]bootloader.Block{block(2), block(3)}}
 }
 
 // block is one environment block on a disk.
@@ -37,14 +46,29 @@ const grubSector = 512
 func Grub(w *World, s bootloader.State, a bootloader.Description) (Firmware, error) {
 	d := w.NewDisk("boot record", 4*grub.BlockSize, grubSector, grubSector)
 	d.honest = true
-	at := func(i int) bootloader.Block { return block{d, int64(i) * grub.BlockSize} }
-	blocks := grub.Blocks{Record: at(0), Copy: at(1), Slots: [2]bootloader.Block{at(2), at(3)}}
+	blocks := layout(func(off int64) bootloader.Block { return block{d, off} })
 	if err := grub.Create(blocks, s, map[partitions.Slot]bootloader.Description{partitions.A: a}); err != nil {
 		return nil, err
 	}
 	d.settle()
-	return &grubLoader{Loader: grub.New(blocks, grub.Kernel{}), disk: d}, nil
+	l := &grubLoader{Loader: grub.New(blocks, grub.Kernel{}), disk: d}
+	l.peek, l.shown = lookInto()
+	return l, nil
 }
+
+// lookInto returns a loader that reads whatever the frozen bytes are at the time.
+func lookInto() (*grub.Loader, *frozen) {
+	shown := new(frozen)
+	return grub.New(layout(func(off int64) bootloader.Block { return within{shown, off} }), grub.Kernel{}), shown
+}
+
+// within is storage that is only read, from an offset on.
+type within struct {
+	*frozen
+	at int64
+}
+
+func (w within) ReadAt(b []byte, off int64) (int, error) { return w.frozen.ReadAt(b, w.at+off) }
 
 // Booted implements bootloader.BootLoader.
 func (l *grubLoader) Booted(context.Context) (bootloader.Boot, error) {
@@ -61,6 +85,7 @@ func (l *grubLoader) Rot(copy, at int) {
 		return
 	}
 	spoilt := &grubLoader{disk: &Disk{stable: slices.Clone(l.disk.stable)}}
+	spoilt.peek, spoilt.shown = lookInto()
 	clear(spoilt.disk.stable[copy*grub.BlockSize:][:grub.BlockSize])
 	if is, _, err := spoilt.Peek(true); err == nil && is == was {
 		// A bit of the mark at the front: GRUB has no checksums over the rest.
@@ -70,17 +95,15 @@ func (l *grubLoader) Rot(copy, at int) {
 
 // Peek implements Firmware.
 func (l *grubLoader) Peek(durable bool) (s bootloader.State, slots [2]*bootloader.Description, err error) {
-	b := l.disk.view
+	*l.shown = l.disk.view
 	if durable {
-		b = l.disk.stable
+		*l.shown = l.disk.stable
 	}
-	at := func(i int) bootloader.Block { return frozen(b[i*grub.BlockSize:][:grub.BlockSize]) }
-	backend := grub.New(grub.Blocks{Record: at(0), Copy: at(1), Slots: [2]bootloader.Block{at(2), at(3)}}, grub.Kernel{})
-	if s, err = backend.Load(context.Background()); err != nil {
+	if s, err = l.peek.Load(context.Background()); err != nil {
 		return s, slots, err
 	}
 	for _, slot := range partitions.Slots {
-		if d, err := backend.Description(slot); err == nil {
+		if d, err := l.peek.Description(slot); err == nil {
 			slots[slot] = &d
 		}
 	}
@@ -140,6 +163,9 @@ func (l *grubLoader) count(slot partitions.Slot, tries uint8) bool {
 	return l.disk.Flush() == nil && l.env(0).get(slot.String()+"_tries") == string(rune('0'+tries))
 }
 
+// signature is what GRUB knows an environment block by.
+const signature = "# GRUB Environment Block\n"
+
 // environment is a block as GRUB reads it: nothing if it is none.
 type environment []byte
 
@@ -148,7 +174,7 @@ func (l *grubLoader) env(i int) environment {
 	if _, err := l.disk.ReadAt(b, int64(i)*grub.BlockSize); err != nil {
 		return nil
 	}
-	if _, err := grub.ParseEnv(b); err != nil {
+	if !bytes.HasPrefix(b, []byte(signature)) {
 		return nil
 	}
 	return b

@@ -125,11 +125,11 @@ func trials() []Mutant {
 func memory() []Mutant {
 	return []Mutant{
 		{Name: "one-copy-of-the-record", File: "partitions/bootloader/record/record.go",
-			Before: "\tif err := r.WriteArea(Second, raw, s); err != nil {",
-			After:  "\tif planted(\"one-copy-of-the-record\") {\n\t\treturn r.WriteArea(First, raw, s)\n\t}\n\tif err := r.WriteArea(Second, raw, s); err != nil {"},
+			Before: "\tif err := r.write(Second, value, s); err != nil {",
+			After:  "\tif planted(\"one-copy-of-the-record\") {\n\t\treturn r.write(First, value, s)\n\t}\n\tif err := r.write(Second, value, s); err != nil {"},
 		{Name: "record-not-flushed", File: "partitions/bootloader/record/record.go",
-			Before: "\tif err := r.block.Flush(); err != nil {\n\t\treturn fmt.Errorf(\"boot record: area %d: %w\", number, err)\n\t}\n\treturn nil",
-			After:  "\tif planted(\"record-not-flushed\") {\n\t\treturn nil\n\t}\n\tif err := r.block.Flush(); err != nil {\n\t\treturn fmt.Errorf(\"boot record: area %d: %w\", number, err)\n\t}\n\treturn nil"},
+			Before: "\tif err := r.block.Flush(); err != nil {\n\t\treturn fmt.Errorf(\"boot record: area %d: %w\", number, err)\n\t}\n\tr.known",
+			After:  "\tif planted(\"record-not-flushed\") {\n\t\treturn nil\n\t}\n\tif err := r.block.Flush(); err != nil {\n\t\treturn fmt.Errorf(\"boot record: area %d: %w\", number, err)\n\t}\n\tr.known"},
 		{Name: "grub-env-not-flushed", File: "partitions/bootloader/grub/loader.go",
 			Before: "\tif _, err := block.WriteAt(b, 0); err != nil {\n\t\treturn err\n\t}\n\treturn block.Flush()",
 			After:  "\tif _, err := block.WriteAt(b, 0); err != nil {\n\t\treturn err\n\t}\n\tif planted(\"grub-env-not-flushed\") {\n\t\treturn nil\n\t}\n\treturn block.Flush()"},

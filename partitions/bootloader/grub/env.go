@@ -26,7 +26,7 @@ type Env struct {
 type entry struct {
 	name  string
 	value string
-	raw   []byte // as it is in the block, with its newline
+	raw   string // as it is in the block, with its newline
 }
 
 // ParseEnv reads a block. What follows the last whole line is padding, or damage that
@@ -39,14 +39,15 @@ func ParseEnv(b []byte) (*Env, error) {
 		return nil, fmt.Errorf("GRUB environment: signature is missing")
 	}
 	e := &Env{}
+	text := string(b)
 	for p := len(signature); p < len(b); {
 		end, eq := lineEnd(b, p)
 		if end < 0 {
 			break
 		}
-		line := entry{raw: bytes.Clone(b[p : end+1])}
+		line := entry{raw: text[p : end+1]}
 		if eq >= 0 {
-			line.name, line.value = string(b[p:eq]), unescape(b[eq+1:end])
+			line.name, line.value = text[p:eq], unescape(text[eq+1:end])
 		}
 		e.entries = append(e.entries, line)
 		p = end + 1
@@ -78,7 +79,10 @@ func lineEnd(b []byte, p int) (end, eq int) {
 	return -1, -1
 }
 
-func unescape(b []byte) string {
+func unescape(b string) string {
+	if strings.IndexByte(b, '\\') < 0 {
+		return b
+	}
 	var s strings.Builder
 	for i := 0; i < len(b); i++ {
 		if b[i] == '\\' && i+1 < len(b) {
@@ -119,7 +123,7 @@ func (e *Env) SetFirst(vars []Variable, mine func(name string) bool) error {
 		if v.Name == "" || v.Name[0] == '#' || strings.ContainsAny(v.Name, "=\n\\") {
 			return fmt.Errorf("GRUB environment: %.40q is not a name of a variable", v.Name)
 		}
-		first = append(first, entry{v.Name, v.Value, []byte(v.Name + "=" + escape(v.Value) + "\n")})
+		first = append(first, entry{v.Name, v.Value, v.Name + "=" + escape(v.Value) + "\n"})
 	}
 	for _, l := range e.entries {
 		if l.name == "" || !mine(l.name) {

@@ -53,6 +53,15 @@ func backend() bootloadertest.Backend {
 
 func TestBackend(t *testing.T) { bootloadertest.Run(t, backend()) }
 
+// read reads one block.
+func read(block bootloader.Block) (*Env, error) {
+	b, err := readRaw(block)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEnv(b)
+}
+
 // powerOn is the script of Snippet in Go; TestTheScriptDoesWhatTheModelDoes keeps the two
 // together. It writes like GRUB: the whole block, sector by sector.
 func powerOn(d *bootloadertest.Disk) (partitions.Slot, error) {
@@ -76,7 +85,7 @@ func powerOn(d *bootloadertest.Disk) (partitions.Slot, error) {
 		slot, ok := s.Next()
 		if ok && !s.Slots[slot].Successful {
 			s = s.Booted(slot)
-			if !count(b.Record, slotVar(slot, "tries"), s.Slots[slot].Tries) {
+			if !count(b.Record, slotVars[slot].tries, s.Slots[slot].Tries) {
 				s = s.Standing()
 				slot, ok = s.Next()
 			}

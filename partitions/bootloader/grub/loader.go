@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,12 +28,15 @@ type Loader struct {
 	b      Blocks
 	kernel Kernel
 
-	// The copies of the record as they were when they were read last, and what they say.
-	// Whoever reads them again mostly finds the same bytes.
-	mu    sync.Mutex
-	known [2][]byte
-	says  record
-	err   error
+	// The copies of the record and the descriptions as they were when they were read last,
+	// and what they say. Whoever reads them again mostly finds the same bytes.
+	mu     sync.Mutex
+	buf    [2][]byte
+	known  [2][]byte
+	says   record
+	err    error
+	slots  [2][]byte
+	stands [2]bootloader.Description
 }
 
 // Kernel is where the running kernel says how it was started.
@@ -80,12 +85,7 @@ func isOurs(name string) bool { return strings.HasPrefix(name, prefix) }
 // isRecord holds for the variables of the record that this version knows. Those of a
 // newer one are kept.
 func isRecord(name string) bool {
-	for _, n := range recordVars() {
-		if n == name {
-			return true
-		}
-	}
-	return false
+	return strings.HasPrefix(name, prefix) && slices.Contains(recordVars, name)
 }
 
 // Load reads the record as GRUB would act on it.
@@ -108,15 +108,15 @@ type record struct {
 // record reads the first copy if GRUB would go by it, else the second, whose trials GRUB
 // does not start. The mirrored values come from either that has them whole.
 func (l *Loader) record() (record, error) {
-	raw, errFirst := readRaw(l.b.Record)
-	rawCopy, errSecond := readRaw(l.b.Copy)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	raw, errFirst := readInto(&l.buf[0], l.b.Record)
+	rawCopy, errSecond := readInto(&l.buf[1], l.b.Copy)
 	if errFirst != nil || errSecond != nil {
 		return judge(raw, errFirst, rawCopy, errSecond)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if !bytes.Equal(raw, l.known[0]) || !bytes.Equal(rawCopy, l.known[1]) {
-		l.known = [2][]byte{raw, rawCopy}
+		l.known = [2][]byte{bytes.Clone(raw), bytes.Clone(rawCopy)}
 		l.says, l.err = judge(raw, nil, rawCopy, nil)
 	}
 	return l.says, l.err
@@ -172,8 +172,9 @@ func (l *Loader) Store(_ context.Context, s bootloader.State) error {
 			return fmt.Errorf("boot record: repair: %w", err)
 		}
 	}
+	vars := variables(s, seq+1)
 	for _, block := range []bootloader.Block{l.b.Copy, l.b.Record} {
-		if err := change(block, was.env, variables(s, seq+1), isRecord); err != nil {
+		if err := change(block, was.env, vars, isRecord); err != nil {
 			return fmt.Errorf("boot record: %w", err)
 		}
 	}
@@ -232,29 +233,40 @@ func (l *Loader) Description(slot partitions.Slot) (bootloader.Description, erro
 	if slot > partitions.B {
 		return bootloader.Description{}, fmt.Errorf("description of slot %s: no such slot", slot)
 	}
-	e, err := read(l.b.Slots[slot])
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b, err := readInto(&l.buf[0], l.b.Slots[slot])
 	if err != nil {
 		return bootloader.Description{}, fmt.Errorf("description of slot %s: %w", slot, err)
 	}
-	return described(slot, e)
+	if !bytes.Equal(b, l.slots[slot]) {
+		e, err := ParseEnv(b)
+		if err != nil {
+			return bootloader.Description{}, fmt.Errorf("description of slot %s: %w", slot, err)
+		}
+		d, err := described(slot, e)
+		if err != nil {
+			return d, err
+		}
+		l.slots[slot], l.stands[slot] = bytes.Clone(b), d
+	}
+	d := l.stands[slot]
+	d.Images = maps.Clone(d.Images)
+	return d, nil
 }
 
-// read reads one block.
-func read(block bootloader.Block) (*Env, error) {
-	b, err := readRaw(block)
-	if err != nil {
+// readInto reads one block into memory that is made when there is none.
+func readInto(buf *[]byte, block bootloader.Block) ([]byte, error) {
+	if *buf == nil {
+		*buf = partitions.AlignedBuffer(BlockSize)
+	}
+	if _, err := block.ReadAt(*buf, 0); err != nil {
 		return nil, err
 	}
-	return ParseEnv(b)
+	return *buf, nil
 }
 
-func readRaw(block bootloader.Block) ([]byte, error) {
-	b := partitions.AlignedBuffer(BlockSize)
-	if _, err := block.ReadAt(b, 0); err != nil {
-		return nil, err
-	}
-	return b, nil
-}
+func readRaw(block bootloader.Block) ([]byte, error) { return readInto(new([]byte), block) }
 
 // change durably puts vars at the front of a block. What else is in it comes from e, or,
 // if e is nil, from the block itself. Only the sectors that change are written.
@@ -276,9 +288,9 @@ func change(block bootloader.Block, e *Env, vars []Variable, mine func(string) b
 	if err != nil {
 		return err
 	}
-	b := partitions.AlignedBuffer(BlockSize)
+	b, same := was, bytes.Equal(encoded[sector:], was[sector:])
 	copy(b, encoded)
-	if bytes.Equal(b[sector:], was[sector:]) {
+	if same {
 		b = b[:sector]
 	}
 	if _, err := block.WriteAt(b, 0); err != nil {

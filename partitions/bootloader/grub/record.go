@@ -27,26 +27,23 @@ const (
 	varCheck   = prefix + "check" // CRC-32 of the three above, which GRUB does not read
 )
 
-// slotVar is the name of a slot's priority, tries or successful.
-func slotVar(slot partitions.Slot, what string) string {
-	return prefix + slot.String() + "_" + what
+// slotVars are the names of what the record says of each slot.
+var slotVars = [2]struct{ priority, tries, successful string }{
+	partitions.A: {prefix + "a_priority", prefix + "a_tries", prefix + "a_successful"},
+	partitions.B: {prefix + "b_priority", prefix + "b_tries", prefix + "b_successful"},
 }
 
 // loaderVars are the variables that GRUB reads, in their order.
 func loaderVars() []string {
 	names := []string{varBegin}
-	for _, slot := range partitions.Slots {
-		for _, what := range []string{"priority", "tries", "successful"} {
-			names = append(names, slotVar(slot, what))
-		}
+	for _, v := range slotVars {
+		names = append(names, v.priority, v.tries, v.successful)
 	}
 	return append(names, varEnd)
 }
 
 // recordVars are all variables of the record.
-func recordVars() []string {
-	return append(loaderVars(), varEpoch, varDenied, varAttempt, varCheck)
-}
+var recordVars = append(loaderVars(), varEpoch, varDenied, varAttempt, varCheck)
 
 // variables returns s as variables. Their widths are fixed, so that nothing behind them
 // ever moves. seq tells this record from the one before.
@@ -54,15 +51,15 @@ func variables(s bootloader.State, seq uint32) []Variable {
 	mark := fmt.Sprintf("%08x", seq)
 	vars := []Variable{{varBegin, mark}}
 	for _, slot := range partitions.Slots {
-		r := s.Slots[slot]
+		r, names := s.Slots[slot], slotVars[slot]
 		successful := "0"
 		if r.Successful {
 			successful = "1"
 		}
 		vars = append(vars,
-			Variable{slotVar(slot, "priority"), strconv.Itoa(int(r.Priority))},
-			Variable{slotVar(slot, "tries"), strconv.Itoa(int(r.Tries))},
-			Variable{slotVar(slot, "successful"), successful})
+			Variable{names.priority, strconv.Itoa(int(r.Priority))},
+			Variable{names.tries, strconv.Itoa(int(r.Tries))},
+			Variable{names.successful, successful})
 	}
 	mirror := []string{fmt.Sprintf("%016x", s.Epoch), s.Denied.String(), fmt.Sprintf("%016x", s.DeniedAttempt)}
 	return append(vars, Variable{varEnd, mark},
@@ -88,10 +85,11 @@ func whole(e *Env) bool {
 func slotRecords(e *Env) [2]bootloader.Record {
 	var out [2]bootloader.Record
 	for _, slot := range partitions.Slots {
-		successful, _ := e.Get(slotVar(slot, "successful"))
+		names := slotVars[slot]
+		successful, _ := e.Get(names.successful)
 		out[slot] = bootloader.Record{
-			Priority:   digit(e, slotVar(slot, "priority"), bootloader.MaxPriority),
-			Tries:      digit(e, slotVar(slot, "tries"), bootloader.MaxTries),
+			Priority:   digit(e, names.priority, bootloader.MaxPriority),
+			Tries:      digit(e, names.tries, bootloader.MaxTries),
 			Successful: successful == "1",
 		}
 	}

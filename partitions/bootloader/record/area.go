@@ -42,17 +42,26 @@ func slotArea(slot partitions.Slot) int { return slotA + int(slot) }
 
 // EncodeArea returns the 4096 bytes of an area.
 func EncodeArea(number int, value []byte) ([]byte, error) {
-	if len(value) > AreaSize-areaHeader {
-		return nil, fmt.Errorf("boot record: area %d: got %d bytes, want at most %d", number, len(value), AreaSize-areaHeader)
-	}
 	b := partitions.AlignedBuffer(AreaSize)
+	if err := encodeArea(b, number, value); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// encodeArea is EncodeArea into b.
+func encodeArea(b []byte, number int, value []byte) error {
+	if len(value) > AreaSize-areaHeader {
+		return fmt.Errorf("boot record: area %d: got %d bytes, want at most %d", number, len(value), AreaSize-areaHeader)
+	}
+	clear(b)
 	copy(b, magic)
 	binary.LittleEndian.PutUint32(b[8:], uint32(number))
 	binary.LittleEndian.PutUint32(b[12:], uint32(len(value)))
 	copy(b[areaHeader:], value)
 	sum := sumArea(b, len(value))
 	copy(b[16:], sum[:])
-	return b, nil
+	return nil
 }
 
 // DecodeArea returns the value in the 4096 bytes of an area.

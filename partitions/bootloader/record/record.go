@@ -19,7 +19,8 @@ type Record struct {
 
 	mu    sync.Mutex
 	buf   []byte         // that areas are read into
-	known map[int]*known // areas by number, as they were when they were read last
+	out   []byte         // that areas are written from
+	known map[int]*known // areas by number, as they were when they were read or written last
 }
 
 // known is an area that was sound. Whoever reads it again mostly finds the same bytes,
@@ -82,10 +83,16 @@ func (r *Record) Store(_ context.Context, s bootloader.State) error {
 			return err
 		}
 	}
-	if err := r.WriteArea(Second, raw, s); err != nil {
+	value := raw
+	if err != nil || !first || s != was {
+		if value, err = Merge(raw, s); err != nil {
+			return fmt.Errorf("boot record: %w", err)
+		}
+	}
+	if err := r.write(Second, value, s); err != nil {
 		return err
 	}
-	return r.WriteArea(First, raw, s)
+	return r.write(First, value, s)
 }
 
 // repair makes the damaged first copy say what the second one says. It wipes it before,
@@ -202,15 +209,26 @@ func (r *Record) WriteArea(number int, old []byte, v any) error {
 	if err != nil {
 		return fmt.Errorf("boot record: area %d: %w", number, err)
 	}
-	b, err := EncodeArea(number, value)
-	if err != nil {
+	return r.write(number, value, nil)
+}
+
+// write durably replaces the value of an area. decoded is what value would be parsed to, or
+// nil; it counts only where these very bytes are read again.
+func (r *Record) write(number int, value []byte, decoded any) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.out == nil {
+		r.out = partitions.AlignedBuffer(AreaSize)
+	}
+	if err := encodeArea(r.out, number, value); err != nil {
 		return err
 	}
-	if _, err := r.block.WriteAt(b, int64(number)*AreaSize); err != nil {
+	if _, err := r.block.WriteAt(r.out, int64(number)*AreaSize); err != nil {
 		return fmt.Errorf("boot record: area %d: %w", number, err)
 	}
 	if err := r.block.Flush(); err != nil {
 		return fmt.Errorf("boot record: area %d: %w", number, err)
 	}
+	r.known[number] = &known{bytes: bytes.Clone(r.out), value: value, decoded: decoded}
 	return nil
 }
