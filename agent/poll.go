@@ -141,7 +141,7 @@ func (a *Agent) directive(ctx context.Context, c *signing.Client, src signing.So
 	if err != nil {
 		return nil, trustRefusal("read directive", err)
 	}
-	d, err := release.DecodeDirective(b)
+	d, err := a.st.known.directive(b)
 	if err != nil {
 		return nil, &Refusal{Reason{CodeUntrusted, err.Error()}, err}
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"reflect"
 	"sync"
 
@@ -19,10 +20,11 @@ type Records struct {
 	made, before map[question]answer // before: until made grew too large
 }
 
-// question is what bytes are as a T.
+// question is what bytes are as a T, or what they hold beside a T.
 type question struct {
-	t     reflect.Type
-	bytes string
+	beside bool
+	t      reflect.Type
+	bytes  string
 }
 
 type answer struct {
@@ -32,21 +34,95 @@ type answer struct {
 
 // of returns what work makes of b, a T, or has made of it before.
 func (r *Records) of(t reflect.Type, b []byte, work func() (any, error)) (any, error) {
+	return r.ask(false, t, b, work)
+}
+
+// beside is of for what b holds beside a T.
+func (r *Records) beside(t reflect.Type, b []byte, work func() (any, error)) (any, error) {
+	return r.ask(true, t, b, work)
+}
+
+func (r *Records) ask(beside bool, t reflect.Type, b []byte, work func() (any, error)) (any, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if a, known := r.made[question{t, string(b)}]; known {
+	if a, known := r.made[question{beside, t, string(b)}]; known {
 		return a.value, a.err
 	}
-	q := question{t, string(b)}
+	q := question{beside, t, string(b)}
 	a, known := r.before[q]
 	if !known {
 		a.value, a.err = work()
 	}
+	r.put(q, a)
+	return a.value, a.err
+}
+
+// note remembers what b, which was made of value, will be parsed to, and that it holds
+// nothing beside a T.
+func (r *Records) note(b []byte, e *envelope, t reflect.Type) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.put(question{false, reflect.TypeFor[envelope](), string(b)}, answer{value: e})
+	if t != nil {
+		r.put(question{true, t, string(e.Body)}, answer{value: map[string]json.RawMessage(nil)})
+	}
+}
+
+// put remembers an answer; mu is held.
+func (r *Records) put(q question, a answer) {
 	if r.made == nil || len(r.made) >= maxRecords/2 {
 		r.made, r.before = map[question]answer{}, r.made
 	}
 	r.made[q] = a
-	return a.value, a.err
+}
+
+// value is json.Unmarshal of b into to, which is zero.
+func (r *Records) value(b []byte, to reflect.Value) error {
+	is, err := r.of(to.Type(), b, func() (any, error) {
+		p := reflect.New(to.Type())
+		return parsed{p.Elem(), flat(to.Type())}, json.Unmarshal(b, p.Interface())
+	})
+	if err != nil {
+		return err
+	}
+	v := is.(parsed)
+	if to.Set(v.is); !v.flat {
+		own(to)
+	}
+	return nil
+}
+
+// parsed is a value of whatever type, and whether it points to nothing.
+type parsed struct {
+	is   reflect.Value
+	flat bool
+}
+
+// flat reports whether values of a type point to nothing that can be changed.
+func flat(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
+		return false
+	case reflect.Array:
+		return flat(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if f := t.Field(i); f.IsExported() && !flat(f.Type) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// directive is release.DecodeDirective. What the directive points to is not to be changed.
+func (r *Records) directive(raw []byte) (*release.Directive, error) {
+	d, err := r.of(reflect.TypeFor[release.Directive](), raw, func() (any, error) { return release.DecodeDirective(raw) })
+	if err != nil {
+		return nil, err
+	}
+	own := *d.(*release.Directive)
+	return &own, nil
 }
 
 // manifest is release.DecodeManifest. What the manifest points to is not to be changed.

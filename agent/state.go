@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/twinkeel/twinkeel/internal/durable"
@@ -51,7 +53,17 @@ type envelope struct {
 }
 
 func (e *envelope) sum() release.Digest {
-	return release.DigestOf(fmt.Appendf(nil, "%d\n%s", e.Format, e.Body))
+	b := strconv.AppendInt(make([]byte, 0, 32+len(e.Body)), int64(e.Format), 10)
+	return release.DigestOf(append(append(b, '\n'), e.Body...))
+}
+
+// encode is json.Marshal for a body that json.Marshal made, and a newline.
+func (e *envelope) encode() []byte {
+	b := append(make([]byte, 0, 128+len(e.Body)), `{"format":`...)
+	b = strconv.AppendInt(b, int64(e.Format), 10)
+	b = append(append(b, `,"sha256":"`...), e.SHA256.String()...)
+	b = append(append(b, `","body":`...), e.Body...)
+	return append(b, "}\n"...)
 }
 
 // load reads a record into v. A missing file is fs.ErrNotExist, a file with other bytes
@@ -73,16 +85,7 @@ func (s *store) parse(body json.RawMessage, v any) error {
 	if !to.IsZero() {
 		return json.Unmarshal(body, v)
 	}
-	is, err := s.known.of(to.Type(), body, func() (any, error) {
-		p := reflect.New(to.Type())
-		return p.Elem(), json.Unmarshal(body, p.Interface())
-	})
-	if err != nil {
-		return err
-	}
-	to.Set(is.(reflect.Value))
-	own(to)
-	return nil
+	return s.known.value(body, to)
 }
 
 func (s *store) body(name string) (json.RawMessage, error) {
@@ -126,45 +129,48 @@ func (s *store) save(name string, v any) error {
 	if err != nil {
 		return fmt.Errorf("write state %s: %w", name, err)
 	}
+	t := reflect.TypeOf(v)
 	if old, err := s.body(name); err == nil {
-		if body, err = keepUnknown(body, old, v); err != nil {
-			return fmt.Errorf("write state %s: %w", name, err)
+		if unknown := s.unknown(old, t); len(unknown) > 0 {
+			if body, err = with(body, unknown); err != nil {
+				return fmt.Errorf("write state %s: %w", name, err)
+			}
+			t = nil
 		}
 	}
-	e := envelope{Format: s.writes, Body: body}
+	e := &envelope{Format: s.writes, Body: body}
 	e.SHA256 = e.sum()
-	b, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("write state %s: %w", name, err)
-	}
-	if err := s.dir.Replace(name, append(b, '\n')); err != nil {
+	b := e.encode()
+	s.known.note(b, e, t)
+	if err := s.dir.Replace(name, b); err != nil {
 		return &Refusal{Reason{CodeState, fmt.Sprintf("write state %s: %v", name, err)}, err}
 	}
 	return nil
 }
 
-// keepUnknown adds to body the top-level fields of old that v's type does not have.
-func keepUnknown(body, old json.RawMessage, v any) (json.RawMessage, error) {
-	var before, after map[string]json.RawMessage
-	if json.Unmarshal(old, &before) != nil {
-		return body, nil
-	}
-	known := jsonFields(reflect.TypeOf(v))
-	for k := range before {
-		if known[k] {
-			delete(before, k)
+// unknown returns the top-level fields of a record that a T does not have.
+func (s *store) unknown(body json.RawMessage, t reflect.Type) map[string]json.RawMessage {
+	// It never fails: what cannot be parsed has no fields.
+	fields, _ := s.known.beside(t, body, func() (any, error) {
+		var all map[string]json.RawMessage
+		if json.Unmarshal(body, &all) != nil {
+			return map[string]json.RawMessage(nil), nil
 		}
-	}
-	if len(before) == 0 {
-		return body, nil
-	}
-	if err := json.Unmarshal(body, &after); err != nil {
+		known := jsonFields(t)
+		maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return known[name] })
+		return all, nil
+	})
+	return fields.(map[string]json.RawMessage)
+}
+
+// with adds fields to a record.
+func with(body json.RawMessage, fields map[string]json.RawMessage) (json.RawMessage, error) {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(body, &all); err != nil {
 		return nil, err
 	}
-	for k, x := range before {
-		after[k] = x
-	}
-	return json.Marshal(after)
+	maps.Copy(all, fields)
+	return json.Marshal(all)
 }
 
 func jsonFields(t reflect.Type) map[string]bool {
