@@ -23,6 +23,7 @@ type account struct {
 	spoilt    bool                      // one copy of the boot record was, and was not written since
 	versions  map[string]int64          // of metadata files, by role, as last seen
 	seen      map[string]*byte          // files of the state directory that were looked at
+	journal   journal                   // the one that was read last
 }
 
 // afterwards holds the laws against what a process has left behind, whatever its end.
@@ -69,8 +70,7 @@ func (m *Machine) remember() {
 		}
 	}
 	if b := m.State.stable["journal.json"]; m.fresh("journal.json", b) {
-		var t agent.Transaction
-		if Record(b, &t) && t.Phase == agent.Reverting && t.Verdict != nil {
+		if t, whole := m.transaction(b); whole && t.Phase == agent.Reverting && t.Verdict != nil {
 			// The verdict stands from here on, wherever it is written down next.
 			if r := m.Holds(t.Slot); r != nil {
 				m.deny(r.Manifest.Deployment(), r.Manifest.Attempt)
@@ -159,9 +159,33 @@ func Record(b []byte, v any) bool {
 
 // Journal returns the transaction that the journal tells of.
 func (m *Machine) Journal() agent.Transaction {
-	t := agent.Transaction{Phase: agent.Idle}
-	Record(m.State.view["journal.json"], &t)
+	t, whole := m.transaction(m.State.view["journal.json"])
+	if !whole {
+		return agent.Transaction{Phase: agent.Idle}
+	}
+	if t.Phase == "" {
+		t.Phase = agent.Idle
+	}
 	return t
+}
+
+// transaction reads a journal.
+func (m *Machine) transaction(b []byte) (t agent.Transaction, whole bool) {
+	if len(b) == 0 {
+		return t, false
+	}
+	if m.journal.bytes != &b[0] {
+		m.journal = journal{bytes: &b[0]}
+		m.journal.whole = Record(b, &m.journal.says)
+	}
+	return m.journal.says, m.journal.whole
+}
+
+// journal is one that was read, and what it says. Files that were written never change.
+type journal struct {
+	bytes *byte
+	says  agent.Transaction
+	whole bool
 }
 
 // Denied reports whether the host refuses a release, and why.

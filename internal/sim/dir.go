@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
-	"sort"
 
 	"github.com/twinkeel/twinkeel/internal/durable"
 )
@@ -29,6 +28,7 @@ type Dir struct {
 	stable map[string][]byte // survives a power cut
 	view   map[string][]byte // what a reader sees
 	names  []nameOp          // since the last directory sync, in order
+	list   []string          // the names in view, sorted; nil: not known
 	subs   map[string]*Dir
 	locked bool
 	top    *Dir // whose ReadOnly and Full count
@@ -59,10 +59,22 @@ func (d *Dir) Read(name string) ([]byte, error) {
 	}
 	b, ok := d.view[name]
 	if !ok {
-		return nil, fmt.Errorf("read %s/%s: %w", d.name, name, fs.ErrNotExist)
+		return nil, missing{d.name, name}
+	}
+	if d.w.Quiet {
+		// Readers leave it as it is: a history that is replayed gives them copies, and has to
+		// be the same.
+		return slices.Clip(b), nil
 	}
 	return slices.Clone(b), nil
 }
+
+// missing is the error of a file that is not there.
+type missing struct{ dir, file string }
+
+func (m missing) Error() string { return fmt.Sprintf("read %s/%s: %v", m.dir, m.file, fs.ErrNotExist) }
+
+func (m missing) Is(err error) bool { return err == fs.ErrNotExist }
 
 // usable refuses a change while the file system takes none.
 func (d *Dir) usable(name string) error {
@@ -117,7 +129,7 @@ func (d *Dir) Remove(name string) error {
 
 // apply makes a change that readers see at once and that is not durable yet.
 func (d *Dir) apply(op nameOp) {
-	d.names = append(d.names, op)
+	d.names, d.list = append(d.names, op), nil
 	op.on(d.view)
 }
 
@@ -149,12 +161,7 @@ func (d *Dir) List() ([]string, error) {
 	if err := d.w.call(op{verb: "list", name: d.name}); err != nil {
 		return nil, err
 	}
-	names := make([]string, 0, len(d.view))
-	for name := range d.view {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names, nil
+	return d.Names(), nil
 }
 
 // Lock implements durable.Dir.
@@ -195,7 +202,7 @@ func (d *Dir) Sub(name string) (durable.Dir, error) {
 func (d *Dir) Wipe() {
 	clear(d.stable)
 	clear(d.view)
-	d.names = nil
+	d.names, d.list = nil, nil
 	for _, s := range d.subs {
 		s.Wipe()
 	}
@@ -203,12 +210,17 @@ func (d *Dir) Wipe() {
 
 // Damage replaces what a file holds, as bit rot does.
 func (d *Dir) Damage(name string, data []byte) {
-	d.stable[name], d.view[name] = data, data
+	d.stable[name], d.view[name], d.list = data, data, nil
 	d.w.note("%s/%s is spoilt", d.name, name)
 }
 
 // Names lists the files as a reader sees them, without a call of the world.
-func (d *Dir) Names() []string { return slices.Sorted(maps.Keys(d.view)) }
+func (d *Dir) Names() []string {
+	if d.list == nil {
+		d.list = slices.Sorted(maps.Keys(d.view))
+	}
+	return slices.Clone(d.list)
+}
 
 // Below returns a directory below this one, without a call of the world, or nil.
 func (d *Dir) Below(name string) *Dir { return d.subs[name] }
@@ -232,7 +244,7 @@ func (d *Dir) crash(fate Fate) {
 	case Mixed:
 		d.mix()
 	}
-	d.names = nil
+	d.names, d.list = nil, nil
 	clear(d.view)
 	for name, data := range d.stable {
 		d.view[name] = data

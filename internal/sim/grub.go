@@ -15,22 +15,13 @@ import (
 // TestTheScriptDoesWhatTheModelDoes of that package runs the script itself.
 type grubLoader struct {
 	*grub.Loader
-	disk *Disk
+	disk *peekable
 	boot bootloader.Boot // what the kernel's command line says
-	// peek reads shown without a call of the world.
-	peek  *grub.Loader
-	shown *frozen
-}
-
-// layout is where the environment blocks lie.
-func layout(at func(off int64) bootloader.Block) grub.Blocks {
-	block := func(i int64) bootloader.Block { return at(i * grub.BlockSize) }
-	return grub.Blocks{Record: block(0), Copy: block(1), Slots: [2]bootloader.Block{block(2), block(3)}}
 }
 
 // block is one environment block on a disk.
 type block struct {
-	d  *Disk
+	d  *peekable
 	at int64
 }
 
@@ -46,29 +37,20 @@ const grubSector = 512
 func Grub(w *World, s bootloader.State, a bootloader.Description) (Firmware, error) {
 	d := w.NewDisk("boot record", 4*grub.BlockSize, grubSector, grubSector)
 	d.honest = true
-	blocks := layout(func(off int64) bootloader.Block { return block{d, off} })
+	p := &peekable{Disk: d}
+	blocks := environments(p)
 	if err := grub.Create(blocks, s, map[partitions.Slot]bootloader.Description{partitions.A: a}); err != nil {
 		return nil, err
 	}
 	d.settle()
-	l := &grubLoader{Loader: grub.New(blocks, grub.Kernel{}), disk: d}
-	l.peek, l.shown = lookInto()
-	return l, nil
+	return &grubLoader{Loader: grub.New(blocks, grub.Kernel{}), disk: p}, nil
 }
 
-// lookInto returns a loader that reads whatever the frozen bytes are at the time.
-func lookInto() (*grub.Loader, *frozen) {
-	shown := new(frozen)
-	return grub.New(layout(func(off int64) bootloader.Block { return within{shown, off} }), grub.Kernel{}), shown
+// environments are the blocks on a disk.
+func environments(d *peekable) grub.Blocks {
+	at := func(i int64) bootloader.Block { return block{d, i * grub.BlockSize} }
+	return grub.Blocks{Record: at(0), Copy: at(1), Slots: [2]bootloader.Block{at(2), at(3)}}
 }
-
-// within is storage that is only read, from an offset on.
-type within struct {
-	*frozen
-	at int64
-}
-
-func (w within) ReadAt(b []byte, off int64) (int, error) { return w.frozen.ReadAt(b, w.at+off) }
 
 // Booted implements bootloader.BootLoader.
 func (l *grubLoader) Booted(context.Context) (bootloader.Boot, error) {
@@ -84,8 +66,8 @@ func (l *grubLoader) Rot(copy, at int) {
 	if err != nil {
 		return
 	}
-	spoilt := &grubLoader{disk: &Disk{stable: slices.Clone(l.disk.stable)}}
-	spoilt.peek, spoilt.shown = lookInto()
+	spoilt := &grubLoader{disk: &peekable{Disk: &Disk{stable: slices.Clone(l.disk.stable)}}}
+	spoilt.Loader = grub.New(environments(spoilt.disk), grub.Kernel{})
 	clear(spoilt.disk.stable[copy*grub.BlockSize:][:grub.BlockSize])
 	if is, _, err := spoilt.Peek(true); err == nil && is == was {
 		// A bit of the mark at the front: GRUB has no checksums over the rest.
@@ -95,15 +77,12 @@ func (l *grubLoader) Rot(copy, at int) {
 
 // Peek implements Firmware.
 func (l *grubLoader) Peek(durable bool) (s bootloader.State, slots [2]*bootloader.Description, err error) {
-	*l.shown = l.disk.view
-	if durable {
-		*l.shown = l.disk.stable
-	}
-	if s, err = l.peek.Load(context.Background()); err != nil {
+	defer l.disk.peek(durable)()
+	if s, err = l.Load(context.Background()); err != nil {
 		return s, slots, err
 	}
 	for _, slot := range partitions.Slots {
-		if d, err := l.peek.Description(slot); err == nil {
+		if d, err := l.Description(slot); err == nil {
 			slots[slot] = &d
 		}
 	}

@@ -33,10 +33,31 @@ type OpenLoader func(*World, bootloader.State, bootloader.Description) (Firmware
 // that a record is more than one.
 type simulatedLoader struct {
 	*simulated.Loader
-	disk *Disk
-	// peek reads the disk without a call of the world: what it shows at the time.
-	peek  *simulated.Loader
-	shown *frozen
+	disk *peekable
+}
+
+// peekable is a disk that can be read without a call of the world. Whoever peeks reads
+// through the same loader as the agent, so that neither parses what the other one knows.
+type peekable struct {
+	*Disk
+	shown frozen // what a reader sees instead; nil: nobody peeks
+}
+
+// ReadAt implements io.ReaderAt.
+func (p *peekable) ReadAt(b []byte, off int64) (int, error) {
+	if p.shown != nil {
+		return p.shown.ReadAt(b, off)
+	}
+	return p.Disk.ReadAt(b, off)
+}
+
+// peek shows the disk's content, as it is or as it would be after a power cut, until hide.
+func (p *peekable) peek(durable bool) (hide func()) {
+	p.shown = p.view
+	if durable {
+		p.shown = p.stable
+	}
+	return func() { p.shown = nil }
 }
 
 // Simulated is an OpenLoader: the real code of the backend simulated.
@@ -47,8 +68,8 @@ func Simulated(w *World, s bootloader.State, a bootloader.Description) (Firmware
 		return nil, err
 	}
 	d.settle()
-	shown := new(frozen)
-	return &simulatedLoader{simulated.New(d), d, simulated.New(shown), shown}, nil
+	p := &peekable{Disk: d}
+	return &simulatedLoader{simulated.New(p), p}, nil
 }
 
 // Stamp implements Firmware.
@@ -72,15 +93,12 @@ func (l *simulatedLoader) Rot(copy, at int) {
 
 // Peek implements Firmware.
 func (l *simulatedLoader) Peek(durable bool) (s bootloader.State, slots [2]*bootloader.Description, err error) {
-	*l.shown = l.disk.view
-	if durable {
-		*l.shown = l.disk.stable
-	}
-	if s, err = l.peek.Load(context.Background()); err != nil {
+	defer l.disk.peek(durable)()
+	if s, err = l.Load(context.Background()); err != nil {
 		return s, slots, err
 	}
 	for _, slot := range partitions.Slots {
-		if d, err := l.peek.Description(slot); err == nil {
+		if d, err := l.Description(slot); err == nil {
 			slots[slot] = &d
 		}
 	}
