@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/twinkeel/twinkeel/partitions"
@@ -36,9 +37,11 @@ type historyRecord struct {
 
 func pointerFile(s partitions.Slot) string { return "slot-" + s.String() + ".json" }
 
-func deploymentFile(n uint64) string { return fmt.Sprintf("deployment-%d.json", n) }
+func deploymentFile(n uint64) string { return "deployment-" + strconv.FormatUint(n, 10) + ".json" }
 
-func deploymentCopy(n uint64) string { return fmt.Sprintf("deployment-%d.copy.json", n) }
+func deploymentCopy(n uint64) string {
+	return "deployment-" + strconv.FormatUint(n, 10) + ".copy.json"
+}
 
 // loadOr reads a record, or leaves v as it is where there is none. A damaged record is
 // an error: state is never guessed from defaults.

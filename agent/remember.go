@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"sync"
 
@@ -20,11 +21,10 @@ type Records struct {
 	made, before map[question]answer // before: until made grew too large
 }
 
-// question is what bytes are as a T, or what they hold beside a T.
+// question is what bytes are as a T.
 type question struct {
-	beside bool
-	t      reflect.Type
-	bytes  string
+	t     reflect.Type
+	bytes string
 }
 
 type answer struct {
@@ -34,38 +34,18 @@ type answer struct {
 
 // of returns what work makes of b, a T, or has made of it before.
 func (r *Records) of(t reflect.Type, b []byte, work func() (any, error)) (any, error) {
-	return r.ask(false, t, b, work)
-}
-
-// beside is of for what b holds beside a T.
-func (r *Records) beside(t reflect.Type, b []byte, work func() (any, error)) (any, error) {
-	return r.ask(true, t, b, work)
-}
-
-func (r *Records) ask(beside bool, t reflect.Type, b []byte, work func() (any, error)) (any, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if a, known := r.made[question{beside, t, string(b)}]; known {
+	if a, known := r.made[question{t, string(b)}]; known {
 		return a.value, a.err
 	}
-	q := question{beside, t, string(b)}
+	q := question{t, string(b)}
 	a, known := r.before[q]
 	if !known {
 		a.value, a.err = work()
 	}
 	r.put(q, a)
 	return a.value, a.err
-}
-
-// note remembers what b, which was made of value, will be parsed to, and that it holds
-// nothing beside a T.
-func (r *Records) note(b []byte, e *envelope, t reflect.Type) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.put(question{false, reflect.TypeFor[envelope](), string(b)}, answer{value: e})
-	if t != nil {
-		r.put(question{true, t, string(e.Body)}, answer{value: map[string]json.RawMessage(nil)})
-	}
 }
 
 // put remembers an answer; mu is held.
@@ -76,26 +56,78 @@ func (r *Records) put(q question, a answer) {
 	r.made[q] = a
 }
 
-// value is json.Unmarshal of b into to, which is zero.
-func (r *Records) value(b []byte, to reflect.Value) error {
-	is, err := r.of(to.Type(), b, func() (any, error) {
-		p := reflect.New(to.Type())
-		return parsed{p.Elem(), flat(to.Type())}, json.Unmarshal(b, p.Interface())
+// file is a record that is whole, and what is known of its body; the mutex of Records
+// guards that.
+type file struct {
+	*envelope
+	as      []parsed
+	unknown []foreign
+}
+
+// parsed is the body as a T.
+type parsed struct {
+	is   reflect.Value
+	deep []int // the fields of is that point to something
+	err  error
+}
+
+// foreign are the top-level fields of the body that a T does not have, never changed.
+type foreign struct {
+	t      reflect.Type
+	fields map[string]json.RawMessage
+}
+
+// file returns the record that b holds.
+func (r *Records) file(b []byte) (*file, error) {
+	f, err := r.of(reflect.TypeFor[file](), b, func() (any, error) {
+		e, err := open(b)
+		return &file{envelope: e}, err
 	})
-	if err != nil {
-		return err
+	return f.(*file), err
+}
+
+// wrote remembers that b holds e, whose body was made of a T and of nothing else if t is not
+// nil. What b is parsed to, parsing it says.
+func (r *Records) wrote(b []byte, e *envelope, t reflect.Type) {
+	f := &file{envelope: e}
+	if t != nil {
+		f.unknown = []foreign{{t: t}}
 	}
-	v := is.(parsed)
-	if to.Set(v.is); !v.flat {
-		own(to)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.put(question{reflect.TypeFor[file](), string(b)}, answer{value: f})
+}
+
+// parse is json.Unmarshal of f's body into to, which is zero.
+func (r *Records) parse(f *file, to reflect.Value) error {
+	p := r.parsed(f, to.Type())
+	if p.err != nil {
+		return p.err
+	}
+	to.Set(p.is)
+	for _, i := range p.deep {
+		own(to.Field(i))
 	}
 	return nil
 }
 
-// parsed is a value of whatever type, and whether it points to nothing.
-type parsed struct {
-	is   reflect.Value
-	flat bool
+func (r *Records) parsed(f *file, t reflect.Type) parsed {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range f.as {
+		if p.is.Type() == t {
+			return p
+		}
+	}
+	v := reflect.New(t)
+	p := parsed{is: v.Elem(), err: json.Unmarshal(f.Body, v.Interface())}
+	for i := range t.NumField() {
+		if field := t.Field(i); field.IsExported() && !flat(field.Type) {
+			p.deep = append(p.deep, i)
+		}
+	}
+	f.as = append(f.as, p)
+	return p
 }
 
 // flat reports whether values of a type point to nothing that can be changed.
@@ -103,8 +135,6 @@ func flat(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
 		return false
-	case reflect.Array:
-		return flat(t.Elem())
 	case reflect.Struct:
 		for i := range t.NumField() {
 			if f := t.Field(i); f.IsExported() && !flat(f.Type) {
@@ -113,6 +143,25 @@ func flat(t reflect.Type) bool {
 		}
 	}
 	return true
+}
+
+// beside returns the top-level fields of f's body that a T does not have.
+func (r *Records) beside(f *file, t reflect.Type) map[string]json.RawMessage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range f.unknown {
+		if u.t == t {
+			return u.fields
+		}
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(f.Body, &fields) != nil {
+		fields = nil // what cannot be parsed has none
+	}
+	known := jsonFields(t)
+	maps.DeleteFunc(fields, func(name string, _ json.RawMessage) bool { return known[name] })
+	f.unknown = append(f.unknown, foreign{t, fields})
+	return fields
 }
 
 // directive is release.DecodeDirective. What the directive points to is not to be changed.

@@ -69,26 +69,23 @@ func (e *envelope) encode() []byte {
 // load reads a record into v. A missing file is fs.ErrNotExist, a file with other bytes
 // than were written is errDamaged.
 func (s *store) load(name string, v any) error {
-	body, err := s.body(name)
+	f, err := s.file(name)
 	if err != nil {
 		return err
 	}
-	if err := s.parse(body, v); err != nil {
+	if to := reflect.ValueOf(v).Elem(); to.IsZero() {
+		err = s.known.parse(f, to)
+	} else {
+		err = json.Unmarshal(f.Body, v)
+	}
+	if err != nil {
 		return fmt.Errorf("read state %s: %w: %w", name, errDamaged, err)
 	}
 	return nil
 }
 
-// parse is json.Unmarshal. What is in v before, it only keeps up with where v is zero.
-func (s *store) parse(body json.RawMessage, v any) error {
-	to := reflect.ValueOf(v).Elem()
-	if !to.IsZero() {
-		return json.Unmarshal(body, v)
-	}
-	return s.known.value(body, to)
-}
-
-func (s *store) body(name string) (json.RawMessage, error) {
+// file reads a record whose format this agent knows.
+func (s *store) file(name string) (*file, error) {
 	if s.dir == nil {
 		return nil, s.missing()
 	}
@@ -96,15 +93,14 @@ func (s *store) body(name string) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened, err := s.known.of(reflect.TypeFor[envelope](), b, func() (any, error) { return open(b) })
+	f, err := s.known.file(b)
 	if err != nil {
 		return nil, fmt.Errorf("read state %s: %w: %w", name, errDamaged, err)
 	}
-	e := opened.(*envelope)
-	if e.Format < 1 || e.Format > s.reads {
-		return nil, fmt.Errorf("read state %s: format: got %d, want 1 to %d", name, e.Format, s.reads)
+	if f.Format < 1 || f.Format > s.reads {
+		return nil, fmt.Errorf("read state %s: format: got %d, want 1 to %d", name, f.Format, s.reads)
 	}
-	return e.Body, nil
+	return f, nil
 }
 
 // open checks that a record is whole.
@@ -130,8 +126,8 @@ func (s *store) save(name string, v any) error {
 		return fmt.Errorf("write state %s: %w", name, err)
 	}
 	t := reflect.TypeOf(v)
-	if old, err := s.body(name); err == nil {
-		if unknown := s.unknown(old, t); len(unknown) > 0 {
+	if old, err := s.file(name); err == nil {
+		if unknown := s.known.beside(old, t); len(unknown) > 0 {
 			if body, err = with(body, unknown); err != nil {
 				return fmt.Errorf("write state %s: %w", name, err)
 			}
@@ -141,26 +137,11 @@ func (s *store) save(name string, v any) error {
 	e := &envelope{Format: s.writes, Body: body}
 	e.SHA256 = e.sum()
 	b := e.encode()
-	s.known.note(b, e, t)
+	s.known.wrote(b, e, t)
 	if err := s.dir.Replace(name, b); err != nil {
 		return &Refusal{Reason{CodeState, fmt.Sprintf("write state %s: %v", name, err)}, err}
 	}
 	return nil
-}
-
-// unknown returns the top-level fields of a record that a T does not have.
-func (s *store) unknown(body json.RawMessage, t reflect.Type) map[string]json.RawMessage {
-	// It never fails: what cannot be parsed has no fields.
-	fields, _ := s.known.beside(t, body, func() (any, error) {
-		var all map[string]json.RawMessage
-		if json.Unmarshal(body, &all) != nil {
-			return map[string]json.RawMessage(nil), nil
-		}
-		known := jsonFields(t)
-		maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return known[name] })
-		return all, nil
-	})
-	return fields.(map[string]json.RawMessage)
 }
 
 // with adds fields to a record.

@@ -64,6 +64,7 @@ type Client struct {
 	// logWarning is LogState.Warning; evidence is what evidenceFile holds.
 	logWarning string
 	evidence   []evidence
+	told       told // by publish
 
 	mu    sync.Mutex // guards state
 	state State
@@ -197,7 +198,7 @@ func (c *Client) ClockBehind() bool {
 // Reset forgets all state, floors included: the next Refresh starts from the factory
 // root. It is an administrator's decision, for it gives up rollback protection.
 func (c *Client) Reset() error {
-	c.session, c.memo, c.evidence, c.logWarning = nil, map[string]*role{}, nil, ""
+	c.session, c.memo, c.evidence, c.logWarning, c.told = nil, map[string]*role{}, nil, "", told{}
 	names, err := c.cfg.Dir.List()
 	if err != nil {
 		return fmt.Errorf("reset trust: %w", err)

@@ -40,6 +40,17 @@ func (c *Client) State() State {
 
 // publish makes s, which may be nil, what State returns.
 func (c *Client) publish(s *session) {
+	is := told{once: true, s: s, sequence: c.floors.state.Sequence, warning: c.logWarning}
+	if len(c.evidence) > 0 {
+		is.refused = &c.evidence[0]
+	}
+	if s != nil {
+		is.root, is.timestamp, is.snapshot, is.roles = s.core.Root, s.core.Timestamp, s.core.Snapshot, len(s.roles)
+	}
+	if is == c.told {
+		return // what these point to is only ever replaced
+	}
+	c.told = is
 	st := State{RootFloor: c.floors.state.Root, TimeFloor: c.cfg.MinTime, Log: c.logState()}
 	if err := c.usable(); err != nil {
 		st.Problem = err.Error()
@@ -51,6 +62,19 @@ func (c *Client) publish(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state = st
+}
+
+// told is what a State was made of.
+type told struct {
+	s         *session
+	root      *metadata.Metadata[metadata.RootType]
+	timestamp *metadata.Metadata[metadata.TimestampType]
+	snapshot  *metadata.Metadata[metadata.SnapshotType]
+	roles     int
+	sequence  uint64 // of the floors
+	warning   string
+	refused   *evidence
+	once      bool
 }
 
 // summary lists the roles that the session holds.

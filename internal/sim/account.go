@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -69,7 +70,7 @@ func (m *Machine) remember() {
 			m.deny(d.Deployment, d.Attempt)
 		}
 	}
-	if b := m.State.stable["journal.json"]; m.fresh("journal.json", b) {
+	if b := m.State.stable["journal.json"]; m.fresh("journal.json", b) && bytes.Contains(b, []byte(agent.Reverting)) {
 		if t, whole := m.transaction(b); whole && t.Phase == agent.Reverting && t.Verdict != nil {
 			// The verdict stands from here on, wherever it is written down next.
 			if r := m.Holds(t.Slot); r != nil {

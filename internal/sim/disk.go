@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 )
 
 // Disk is a block device with a volatile write cache. It implements
@@ -38,9 +39,53 @@ type write struct {
 // NewDisk adds a zeroed disk to the world. Reads and writes have to be multiples of
 // align bytes at multiples of align.
 func (w *World) NewDisk(name string, size int64, sector int, align int64) *Disk {
-	d := &Disk{w: w, name: name, born: uint64(len(w.parts)) + 1, sector: sector, align: align, stable: make([]byte, size), view: make([]byte, size)}
+	d := &Disk{w: w, name: name, born: uint64(len(w.parts)) + 1, sector: sector, align: align, stable: w.Memory.take(size), view: w.Memory.take(size)}
 	w.parts = append(w.parts, d)
 	return d
+}
+
+// Memory is what the disks of worlds that have ended leave to those that begin. A nil
+// pointer is none.
+type Memory struct {
+	mu   sync.Mutex
+	free map[int64][][]byte // by size
+}
+
+// take returns size zeroed bytes.
+func (m *Memory) take(size int64) []byte {
+	if m == nil {
+		return make([]byte, size)
+	}
+	m.mu.Lock()
+	list := m.free[size]
+	if len(list) == 0 {
+		m.mu.Unlock()
+		return make([]byte, size)
+	}
+	b := list[len(list)-1]
+	m.free[size] = list[:len(list)-1]
+	m.mu.Unlock()
+	clear(b)
+	return b
+}
+
+// End leaves the memory of the world's disks to others. Nothing of it may be used again.
+func (w *World) End() {
+	if w.Memory == nil {
+		return
+	}
+	w.Memory.mu.Lock()
+	defer w.Memory.mu.Unlock()
+	if w.Memory.free == nil {
+		w.Memory.free = map[int64][][]byte{}
+	}
+	for _, p := range w.parts {
+		if d, ok := p.(*Disk); ok {
+			size := d.Size()
+			w.Memory.free[size] = append(w.Memory.free[size], d.stable, d.view)
+			d.stable, d.view = nil, nil
+		}
+	}
 }
 
 // Size implements partitions.Device.

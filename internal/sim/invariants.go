@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"sync"
 	"time"
 
 	"github.com/twinkeel/twinkeel/agent"
@@ -284,13 +285,44 @@ func (m *Machine) untouchedBy(law int, what string) {
 // SecretsStay is law 12: neither the host's state nor what a server hands out holds a
 // private key.
 func (m *Machine) SecretsStay() {
-	for _, files := range []map[string][]byte{m.State.view, m.Net.files} {
-		for name, b := range files {
-			if bytes.Contains(b, []byte("PRIVATE KEY")) {
-				m.broke(12, "%s holds a private key", name)
-			}
+	for name, b := range m.State.view {
+		if holdsKey(b) {
+			m.broke(12, "%s holds a private key", name)
 		}
 	}
+	for name, b := range m.Net.files {
+		if m.Net.Searched.holdsKey(b) {
+			m.broke(12, "%s holds a private key", name)
+		}
+	}
+}
+
+func holdsKey(b []byte) bool { return bytes.Contains(b, []byte("PRIVATE KEY")) }
+
+// Searched remembers which of the files that servers hand out hold no private key: once
+// served, none of them changes. Many worlds may share it; a nil pointer remembers nothing.
+type Searched struct {
+	mu    sync.Mutex
+	clean map[*byte]int // length of the file that begins there
+}
+
+func (s *Searched) holdsKey(b []byte) bool {
+	if s == nil || len(b) == 0 {
+		return holdsKey(b)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clean[&b[0]] == len(b) {
+		return false
+	}
+	if holdsKey(b) {
+		return true
+	}
+	if s.clean == nil {
+		s.clean = map[*byte]int{}
+	}
+	s.clean[&b[0]] = len(b)
+	return false
 }
 
 // Converges is law 13: faults have stopped, and want is what should run.

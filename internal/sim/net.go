@@ -58,6 +58,8 @@ type Net struct {
 	Reached func(agent.Probe) error
 	// Plans may be shared with other worlds; nil: what was decoded is decoded again.
 	Plans *Plans
+	// Searched may be shared with other worlds, too.
+	Searched *Searched
 
 	w        *World
 	files    map[string][]byte
@@ -123,9 +125,12 @@ func (n *Net) Get(ctx context.Context, path string, offset, limit int64) ([]byte
 	if offset < 0 || offset > int64(len(b)) {
 		return nil, fmt.Errorf("get %s: offset %d is past its %d bytes", path, offset, len(b))
 	}
-	b = slices.Clone(b[offset:][:min(limit, int64(len(b))-offset)])
+	b = slices.Clip(b[offset:][:min(limit, int64(len(b))-offset)])
 	n.served += int64(len(b))
-	return n.spoil(fault, b), nil
+	if n.w.Quiet && fault == NoFault {
+		return b, nil // as Dir.Read does
+	}
+	return n.spoil(fault, slices.Clone(b)), nil
 }
 
 // other returns the path of another file.

@@ -40,15 +40,15 @@ func (p *Plans) decode(d *decode.Decoder, payload []byte, s deltas.Segment, base
 	if p == nil {
 		return d.Decode(payload, s, base, plan)
 	}
-	key := asked{string(payload), s, base != nil}
 	p.mu.Lock()
-	known := p.made[key]
+	known := p.made[asked{string(payload), s, base != nil}]
 	p.mu.Unlock()
 	again := &reads{base: base}
 	if known != nil && again.alike(known.reads) {
 		plan.Write(known.plan)
 		return nil
 	}
+	key := asked{string(payload), s, base != nil}
 	var from io.ReaderAt
 	if base != nil {
 		from = again

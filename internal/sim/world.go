@@ -74,6 +74,8 @@ type World struct {
 	Sector int
 	// Quiet keeps no trace: for the millions of histories that nobody reads.
 	Quiet bool
+	// Memory may be shared with other worlds.
+	Memory *Memory
 
 	now     time.Time     // on the machine's clock
 	age     time.Duration // that has really passed

@@ -49,6 +49,8 @@ type Shelf struct {
 	verdicts [repositories]signing.Verdicts // of each repository: they have no file in common
 	plans    sim.Plans
 	hashes   verity.Hashes
+	searched sim.Searched
+	memory   sim.Memory
 	once     [repositories]sync.Once
 	made     [repositories]*Repository
 	errs     [repositories]error

@@ -71,6 +71,7 @@ func (s *Shelf) live(h *History, rng *rand.Rand, trace bool) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer l.m.End()
 	out := &Outcome{History: h}
 	if rng == nil {
 		for _, t := range h.Turns {
@@ -97,7 +98,7 @@ func (s *Shelf) live(h *History, rng *rand.Rand, trace bool) (*Outcome, error) {
 // begin makes the machine; it is delivered with release 1.
 func (s *Shelf) begin(h *History, repo *Repository, quiet bool) (*life, error) {
 	w := sim.NewWorld(h.Seed, noon())
-	w.Quiet, w.Profile, w.Sector = quiet, h.Profile, h.Sector
+	w.Quiet, w.Profile, w.Sector, w.Memory = quiet, h.Profile, h.Sector, &s.memory
 	open := sim.OpenLoader(sim.Simulated)
 	if h.Grub {
 		open = sim.Grub
@@ -108,7 +109,7 @@ func (s *Shelf) begin(h *History, repo *Repository, quiet bool) (*life, error) {
 	}
 	m.Releases, m.MetadataVersions = repo.Releases, repo.versions
 	m.Options.Verdicts, m.Options.Records = &s.verdicts[h.Repository%repositories], &agent.Records{}
-	m.Options.Hashes, m.Net.Plans = &s.hashes, &s.plans
+	m.Options.Hashes, m.Net.Plans, m.Net.Searched = &s.hashes, &s.plans, &s.searched
 	l := &life{h: h, repo: repo, m: m, offered: map[*sim.Release]bool{repo.Factory: true}, seen: map[*sim.Release]bool{}}
 	m.Net.Serve(repo.Stages[0].Files)
 	m.Interrupt = func(*sim.Release, bool) bool {
