@@ -2,6 +2,9 @@ package sim
 
 import (
 	"bytes"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -232,6 +235,7 @@ const (
 	maxStateFiles = 32      // of the agent: nine, and three of each deployment that is pointed to
 	maxTrustFiles = 40      // a few roles, two floors, cached targets
 	maxStateBytes = 1 << 20 // of both
+	maxStrays     = 3       // deployments at rest that nothing points to
 )
 
 // bounded is law 10.
@@ -246,6 +250,29 @@ func (m *Machine) bounded() {
 	}
 	if files > maxStateFiles || trust > maxTrustFiles || size > maxStateBytes {
 		m.broke(10, "%d files of state, %d of trust, %d bytes; want at most %d, %d, %d", files, trust, size, maxStateFiles, maxTrustFiles, maxStateBytes)
+	}
+}
+
+// Tidy is law 10 for a machine at rest: what nothing points to any more was removed. Each of
+// a few power cuts in a row may have left one deployment that was never used.
+func (m *Machine) Tidy() {
+	var pointed []uint64
+	for _, slot := range partitions.Slots {
+		var p agent.Pointer
+		if Record(m.State.view["slot-"+slot.String()+".json"], &p) {
+			pointed = append(pointed, p.Current, p.Previous)
+		}
+	}
+	strays := 0
+	for _, name := range m.State.Names() {
+		digits, is := strings.CutPrefix(name, "deployment-")
+		digits, whole := strings.CutSuffix(digits, ".json")
+		if n, err := strconv.ParseUint(digits, 10, 64); is && whole && err == nil && !slices.Contains(pointed, n) {
+			strays++
+		}
+	}
+	if strays > maxStrays {
+		m.broke(10, "%d deployments are on file that nothing points to, want at most %d", strays, maxStrays)
 	}
 }
 

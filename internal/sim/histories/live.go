@@ -353,6 +353,9 @@ func (l *life) end() {
 	}
 	m.Idempotent()
 	m.QuietWhenIdle()
+	if l.h.Profile != sim.Lying {
+		m.Tidy()
+	}
 	m.SecretsStay()
 }
 
