@@ -13,7 +13,8 @@
 # make fuzz      every fuzz target for FUZZTIME, two at a time; a part of make test
 # make proof     random histories, planted bugs and crash states, and docs/PROOF.md of them
 # make campaign  the long random runs: CHECKS histories of each property, EXECUTIONS of
-#                fuzz targets
+#                fuzz targets. SITTING="-for 2h" ends the histories, the longest of them,
+#                after two hours; the next one goes on where they ended
 GO       ?= go
 FUZZTIME ?= 20s
 EXECUTIONS ?= 20000000
@@ -97,7 +98,9 @@ proof:
 	CGO_ENABLED=0 $(GO) run ./internal/proof -histories $(HISTORIES)
 
 campaign:
-	CGO_ENABLED=0 $(GO) run ./internal/proof -histories 2000000 -seed 1000000 -states 1000 -all-file-systems -o docs/PROOF.md
+	@mkdir -p .cache
+	CGO_ENABLED=0 $(GO) build -trimpath -o .cache/proof ./internal/proof
+	.cache/proof -histories 2000000 -seed 1000000 -states 1000 -all-file-systems -progress .cache/campaign.json $(SITTING)
 	CGO_ENABLED=1 TWINKEEL_LONG=1 $(GO) test -race -count=1 -timeout 6h ./...
 	CGO_ENABLED=1 $(GO) test -count=1 -timeout 6h \
 		$$(git grep -lE '^[[:space:]]+"pgregory.net/rapid"$$' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.checks=$(CHECKS)

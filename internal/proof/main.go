@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,13 +12,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/twinkeel/twinkeel/internal/crashrig"
+	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/internal/sim"
 	"github.com/twinkeel/twinkeel/internal/sim/histories"
 	"github.com/twinkeel/twinkeel/internal/sim/mutants"
@@ -31,6 +31,8 @@ type settings struct {
 	states    int
 	all       bool // file systems
 	out       string
+	progress  string
+	sitting   time.Duration
 }
 
 func main() {
@@ -41,6 +43,8 @@ func main() {
 	flag.IntVar(&s.states, "states", 150, "crash states of each file system")
 	flag.BoolVar(&s.all, "all-file-systems", false, "xfs and btrfs as well as ext4")
 	flag.StringVar(&s.out, "o", "docs/PROOF.md", "file to write")
+	flag.StringVar(&s.progress, "progress", "", "file that says how far the histories have come, to go on from if it is there; \"\": none")
+	flag.DurationVar(&s.sitting, "for", 0, "end the histories after so long, as SIGTERM does; 0: not")
 	flag.Parse()
 	debug.SetGCPercent(800) // histories are short and leave nothing behind
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -58,14 +62,39 @@ func main() {
 
 // prove runs everything and writes the page. An error says what was refuted.
 func prove(ctx context.Context, w io.Writer, s settings) error {
-	commit, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
+	commit, err := revision(ctx, s.out)
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	fmt.Fprintf(w, "# Proof\n\nWritten by `make proof` on %s, at commit %s. Every figure is of this run.\n\n",
-		time.Now().UTC().Format("2006-01-02"), strings.TrimSpace(string(commit)))
+		time.Now().UTC().Format("2006-01-02"), commit)
 	laws(w)
-	return errors.Join(random(ctx, w, s), planted(ctx, w, s), rig(ctx, w, s))
+	err = random(ctx, w, s, commit)
+	if errors.Is(err, errInterrupted) {
+		return err // the page ends here, and says so
+	}
+	return errors.Join(err, planted(ctx, w, s), rig(ctx, w, s))
+}
+
+// revision names the commit that is checked out, and says if anything but the page was
+// changed since.
+func revision(ctx context.Context, page string) (string, error) {
+	name, err := exec.CommandContext(ctx, "git", "describe", "--always").Output()
+	if err != nil {
+		return "", err
+	}
+	args := []string{"diff", "--quiet", "HEAD", "--", "."}
+	if filepath.IsLocal(page) {
+		args = append(args, ":(exclude)"+page)
+	}
+	commit := strings.TrimSpace(string(name))
+	var exit *exec.ExitError
+	if err := exec.CommandContext(ctx, "git", args...).Run(); errors.As(err, &exit) && exit.ExitCode() == 1 {
+		return commit + "-dirty", nil
+	} else if err != nil {
+		return "", err
+	}
+	return commit, nil
 }
 
 func laws(w io.Writer) {
@@ -88,47 +117,39 @@ func cpu() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func random(ctx context.Context, w io.Writer, s settings) error {
-	var shelf histories.Shelf
-	var sum histories.Counts
-	var broken []string
-	before := cpu()
-	var mu sync.Mutex
-	err := each(ctx, int(s.histories), func(i int) error {
-		o, err := shelf.Live(s.first + uint64(i))
+func random(ctx context.Context, w io.Writer, s settings, commit string) error {
+	c := campaign{Format: progressFormat, Commit: commit, First: s.first, Histories: s.histories}
+	save := func() error { return nil }
+	if s.progress != "" {
+		var err error
+		if c.Binary, err = binary(); err != nil {
+			return fmt.Errorf("progress: %w", err)
+		}
+		dir, err := durable.OpenDir(filepath.Dir(s.progress), false)
 		if err != nil {
+			return fmt.Errorf("progress: %w", err)
+		}
+		name := filepath.Base(s.progress)
+		if c, err = c.resumed(dir, name); err != nil {
 			return err
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		if sum.Add(o.Counts); len(o.Broken) > 0 {
-			broken = append(broken, fmt.Sprintf("seed %d: %s", s.first+uint64(i), o.Broken[0]))
+		save = func() error {
+			b, err := json.MarshalIndent(c, "", " ")
+			if err == nil {
+				err = dir.Replace(name, append(b, '\n'))
+			}
+			return err
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	slices.Sort(broken)
-	took := cpu() - before
-	fmt.Fprintf(w, "\n## Random histories\n\nSeeds from %d on. Each has at least %d starts, %d power cuts and %d releases.\n\n| what | count |\n| --- | --- |\n", s.first, histories.MinBoots, histories.MinCuts, histories.MinReleases)
-	for _, row := range []struct {
-		name string
-		n    int
-	}{
-		{"histories", sum.Histories}, {"starts of the machine", sum.Starts}, {"boots that reached an agent", sum.Boots}, {"power cuts", sum.Cuts},
-		{"kills of the agent", sum.Kills}, {"releases offered", sum.Releases}, {"changes to the world", sum.Effects}, {"calls of the world", sum.Calls}, {"histories that broke a law", len(broken)},
-	} {
-		fmt.Fprintf(w, "| %s | %d |\n", row.name, row.n)
+	if s.sitting > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.sitting)
+		defer cancel()
 	}
-	fmt.Fprintf(w, "| processor seconds | %.0f |\n| histories per processor minute | %.0f |\n", took.Seconds(), float64(sum.Histories)/took.Minutes())
-	for _, b := range broken {
-		fmt.Fprintf(w, "\n- %s\n", b)
-	}
-	if len(broken) > 0 {
-		return fmt.Errorf("%d histories broke a law, the first: %s", len(broken), broken[0])
-	}
-	return nil
+	var shelf histories.Shelf
+	err := c.run(ctx, shelf.Live, save)
+	c.write(w)
+	return errors.Join(err, c.err())
 }
 
 // rarer is how many times as many histories a rare bug is looked for in.
