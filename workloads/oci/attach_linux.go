@@ -17,20 +17,27 @@ import (
 
 // sandboxOptions are those that a version of runsc knows of the ones that make it do what
 // a configuration says: filter system calls, and write into no copy of the root that is in
-// memory. It refuses to start by an option that it does not know.
-func sandboxOptions(ctx context.Context, path string) []string {
+// memory. It refuses to start by an option that it does not know. The platform is by what
+// it keeps its processes, if it does not say otherwise: ptrace in versions before 2023.
+func sandboxOptions(ctx context.Context, path string) (options []string, platform string) {
 	known, err := exec.CommandContext(ctx, path, "flags").CombinedOutput()
 	if err != nil {
-		return nil
+		return nil, ""
 	}
-	var options []string
+	if _, rest, ok := bytes.Cut(known, []byte("  -platform string\n")); ok {
+		line, _, _ := bytes.Cut(rest, []byte{'\n'})
+		if _, rest, ok := bytes.Cut(line, []byte(`(default "`)); ok {
+			name, _, _ := bytes.Cut(rest, []byte{'"'})
+			platform = string(name)
+		}
+	}
 	for _, o := range []string{"--oci-seccomp", "--overlay2=none"} {
 		name, _, _ := strings.Cut(strings.TrimLeft(o, "-"), "=")
 		if bytes.Contains(known, []byte("  -"+name+"\n")) || bytes.Contains(known, []byte("  -"+name+" ")) {
 			options = append(options, o)
 		}
 	}
-	return options
+	return options, platform
 }
 
 // attachPause is how often is asked whether a container of runsc runs.

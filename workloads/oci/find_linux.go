@@ -110,7 +110,7 @@ func version(ctx context.Context, path string) (Runtime, error) {
 	r := Runtime{Path: path, Kind: Kind(words[0]), Version: words[2]}
 	switch r.Kind {
 	case Runsc:
-		r.Options = sandboxOptions(ctx, path)
+		r.Options, r.Platform = sandboxOptions(ctx, path)
 	case Crun, Runc:
 	default:
 		return Runtime{}, fmt.Errorf("%s --version: got %.60q, want %s, %s or %s", path, out, Crun, Runc, Runsc)

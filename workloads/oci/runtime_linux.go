@@ -38,10 +38,16 @@ type Runtime struct {
 	State   string `json:"state"` // directory of its state, which a reboot empties
 	// Options stand before every command.
 	Options []string `json:"options,omitempty"`
+	// Platform is by what runsc keeps an application's processes: systrap, ptrace, kvm; "":
+	// not known, or no runsc.
+	Platform string `json:"platform,omitempty"`
 }
 
 // Warnings tell of known ways out of the runtime, for doctor.
 func (r Runtime) Warnings() []string {
+	if r.Kind == Runsc && r.Platform == "ptrace" {
+		return []string{fmt.Sprintf("runsc %s runs on ptrace: gVisor's kernels of all sandboxed applications are processes of one user, nobody, that see each other, so that who takes one over may get at another; want a version of 2023 or newer", r.Version)}
+	}
 	if r.Kind != Runc {
 		return nil
 	}

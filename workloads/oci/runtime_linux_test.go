@@ -34,6 +34,20 @@ func TestRuntimesWithKnownWaysOutAreNamed(t *testing.T) {
 	}
 }
 
+func TestASandboxWhoseKernelsSeeEachOtherIsNamed(t *testing.T) {
+	for platform, want := range map[string]bool{"ptrace": true, "systrap": false} {
+		path := filepath.Join(t.TempDir(), "runsc")
+		script := "#!/bin/sh\ncase $1 in flags) printf '  -pid-file string\\n    \\t(default \"x\")\\n  -platform string\\n    \\tspecifies which (default \"" + platform + "\")\\n' ;; *) echo runsc version release-20250101.0 ;; esac\n"
+		if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		r, err := new(Finder).Find(t.Context(), []Kind{Runsc}, path, t.TempDir())
+		if err != nil || r.Platform != platform || len(r.Warnings()) > 0 != want {
+			t.Errorf("got %+v, %v with warnings %v, want some: %t", r, err, r.Warnings(), want)
+		}
+	}
+}
+
 func TestAnythingElseIsNoRuntime(t *testing.T) {
 	for name, script := range map[string]string{
 		"another program":   "#!/bin/sh\necho podman version 4.3.1\n",

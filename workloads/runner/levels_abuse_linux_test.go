@@ -50,7 +50,7 @@ var attempts = map[string]func(l *level, u workloads.Unit){
 		}
 	},
 	"hang": func(l *level, _ workloads.Unit) {
-		if _, _, err := l.give("/bin/actor", "hang"); err == nil {
+		if _, _, err := l.give(l.wait, "/bin/actor", "hang"); err == nil {
 			l.t.Error("it ended by itself")
 		}
 		l.settled()
@@ -101,16 +101,14 @@ var attempts = map[string]func(l *level, u workloads.Unit){
 			l.again()
 			l.start(u)
 		}
-		out, code, err := l.give("/bin/actor", "fork-bomb")
+		out, code, err := l.give(patience, "/bin/actor", "fork-bomb", "end")
 		n := 0
 		if _, serr := fmt.Sscanf(out, "stopped after %d", &n); serr != nil && (l.name != "sandbox" || err == nil && code == 0) || n > u.Manifest.Limits.Pids {
 			l.t.Errorf("got %q, %v, want that forks fail, and no more than %d processes", out, err, u.Manifest.Limits.Pids)
 		}
 	},
 	"memory": func(l *level, _ workloads.Unit) {
-		longer := *l
-		longer.wait *= 4
-		if out, code, err := longer.give("/bin/actor", "eat-memory"); err == nil && code == 0 || errors.Is(err, context.DeadlineExceeded) {
+		if out, code, err := l.give(patience, "/bin/actor", "eat-memory"); err == nil && code == 0 || errors.Is(err, context.DeadlineExceeded) {
 			l.t.Errorf("got %q, %v, want its end", out, err)
 		}
 		l.settled()
@@ -207,7 +205,7 @@ func (l *level) settled() {
 		}
 	}()
 	l.patiently("nothing but the application", func() bool {
-		out, code, err := l.give("/bin/actor", "processes")
+		out, code, err := l.give(patience, "/bin/actor", "processes")
 		last = fmt.Sprintf("%q, %d, %v", out, code, err)
 		return err == nil && strings.TrimSpace(out) == "2"
 	})
@@ -216,7 +214,7 @@ func (l *level) settled() {
 // filled fills a directory and wants an end of it: no room, or the application's end.
 func (l *level) filled(dir string, most int64) {
 	l.t.Helper()
-	out, _, err := l.give("/bin/actor", "fill", dir, "end")
+	out, _, err := l.give(patience, "/bin/actor", "fill", dir, "end")
 	n := int64(0)
 	if _, serr := fmt.Sscanf(out, "wrote %d", &n); serr != nil && (err == nil || l.name == "vm") || n > most {
 		l.t.Errorf("%s: got %q, %v, want no room behind %d bytes", dir, out, err, most)

@@ -66,8 +66,10 @@ func (r *Runner) Doctor(ctx context.Context) []string {
 		return []string{err.Error() + "; install crun, or runc 1.2.8 or newer"}
 	}
 	said := found.Warnings()
-	if _, err := r.runtime(ctx, "sandbox"); err != nil {
+	if found, err := r.runtime(ctx, "sandbox"); err != nil {
 		said = append(said, err.Error()+"; applications that want it are refused; install gVisor's runsc")
+	} else {
+		said = append(said, found.Warnings()...)
 	}
 	host, err := r.machine(release.AppIsolation{Level: "vm"})
 	switch {

@@ -22,7 +22,7 @@ import (
 type level struct {
 	*host
 	name  string
-	wait  time.Duration // for a command that is given up
+	wait  time.Duration // for a command that hangs
 	other workloads.Unit
 }
 
@@ -35,7 +35,7 @@ func eachLevel(t *testing.T, test func(*testing.T, *level)) {
 		t.Run(name, func(t *testing.T) {
 			l := &level{host: makes[name](t), name: name, wait: time.Second}
 			if name == "vm" {
-				l.wait = 10 * time.Second
+				l.wait = 5 * time.Second
 			}
 			// Somebody on the host listens at a name without a file.
 			s, err := net.Listen("unix", "@twinkeel-probe")
@@ -271,9 +271,9 @@ func (l *level) standing() {
 }
 
 // give runs a command in web and gives it up after a while.
-func (l *level) give(argv ...string) (said string, code int, err error) {
+func (l *level) give(after time.Duration, argv ...string) (said string, code int, err error) {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), l.wait)
+	ctx, cancel := context.WithTimeout(l.t.Context(), after)
 	defer cancel()
 	var out bytes.Buffer
 	code, err = l.Exec(ctx, "web", argv, nil, &out, &out)

@@ -113,10 +113,13 @@ func command(t testing.TB, name string) string {
 	return out
 }
 
+// patience is more than an emulated machine takes beside other work.
+const patience = 3 * time.Minute
+
 // patiently waits as long as an emulated machine may take.
 func (h *host) patiently(what string, ok func() bool) {
 	h.t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			h.t.Fatalf("never came about: %s; log:\n%s", what, h.said())
 		}

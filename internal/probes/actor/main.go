@@ -115,11 +115,15 @@ func talk(args []string) error {
 	return sleep(nil)
 }
 
-func forkBomb([]string) error {
+// forkBomb starts processes until there is an error, and sleeps, or ends without them.
+func forkBomb(args []string) error {
 	started := 0
 	for {
 		if err := exec.Command("/proc/self/exe", "hang").Start(); err != nil {
 			fmt.Println("stopped after", started)
+			if len(args) > 0 {
+				return nil
+			}
 			return sleep(nil)
 		}
 		started++
