@@ -27,7 +27,8 @@ func fileImage(t *testing.T, b []byte) Image {
 }
 
 // TestDisksBootByStockLoaders starts a disk by each of the ways that it is made for; the
-// guest is that of package vm, which reads the boot record as an agent does.
+// guest is that of package vm, which reads the boot record as an agent does. Disks with large
+// sectors are started where TWINKEEL_LONG is set.
 func TestDisksBootByStockLoaders(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines: not in short mode")
@@ -63,26 +64,36 @@ func TestDisksBootByStockLoaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	root, _ := image(20, release.Salt{1})
-	make := func(name, loader string, boot []byte) string {
+	make := func(name, loader string, sector int64, boot []byte) string {
 		path := filepath.Join(dir, name+".img")
-		_, err := Create(t.Context(), path, Options{Version: version, Loader: loader, Cmdline: "console=ttyS0 quiet no_timer_check",
+		_, err := Create(t.Context(), path, Options{Version: version, Loader: loader, Cmdline: "console=ttyS0 quiet no_timer_check", Sector: sector,
 			Images: map[string]Image{imageRoot: root, imageBoot: fileImage(t, boot)}, Data: Data{FileSystem: "ext4"}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return path
 	}
-	grubDisk := make("grub", GRUB, bootFiles(t, dir, kernel, initramfs))
-	sdbootDisk := make("sdboot", SDBoot, uki)
-	for _, way := range []struct{ name, disk, vars string }{
-		{"GRUB for BIOS", grubDisk, ""},
-		{"GRUB for UEFI", grubDisk, filepath.Join(dir, "grub.fd")},
-		{"systemd-boot", sdbootDisk, filepath.Join(dir, "sdboot.fd")},
-	} {
+	files := bootFiles(t, dir, kernel, initramfs)
+	type way struct {
+		name, disk, vars string
+		sector           int
+	}
+	grubDisk, sdbootDisk := make("grub", GRUB, 0, files), make("sdboot", SDBoot, 0, uki)
+	ways := []way{
+		{"GRUB for BIOS", grubDisk, "", 0},
+		{"GRUB for UEFI", grubDisk, filepath.Join(dir, "grub.fd"), 0},
+		{"systemd-boot", sdbootDisk, filepath.Join(dir, "sdboot.fd"), 0},
+	}
+	if os.Getenv("TWINKEEL_LONG") != "" {
+		ways = append(ways,
+			way{"GRUB for UEFI, sectors of 4 KiB", make("grub-large", GRUB, large, files), filepath.Join(dir, "grub-large.fd"), large},
+			way{"systemd-boot, sectors of 4 KiB", make("sdboot-large", SDBoot, large, uki), filepath.Join(dir, "sdboot-large.fd"), large})
+	}
+	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 			defer cancel()
-			m, err := vm.Start(ctx, vm.Config{Disk: way.disk, Vars: way.vars, Log: filepath.Join(dir, "log")})
+			m, err := vm.Start(ctx, vm.Config{Disk: way.disk, Sector: way.sector, Vars: way.vars, Log: filepath.Join(dir, "log")})
 			if err != nil {
 				t.Fatal(err)
 			}

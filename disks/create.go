@@ -52,6 +52,9 @@ type Options struct {
 	// Sizes in bytes, rounded up to whole MiB. 0 means: twice the image for Root and Boot,
 	// what the loader needs for ESP, what is left for Data.Size, and the sum for Size.
 	Size, ESP, Root, Boot int64
+	// Sector is the size of the disk's logical sectors in bytes, 512 or 4096; 0 means 512. No
+	// BIOS starts a disk with 4096.
+	Sector int64
 	// Progress is told what is being done.
 	Progress func(step string, done, total int64)
 }
@@ -91,6 +94,9 @@ type builder struct {
 func Create(ctx context.Context, path string, o Options) (r *Result, err error) {
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
+	}
+	if o.Sector == 0 {
+		o.Sector = sector
 	}
 	if err := o.check(); err != nil {
 		return nil, err
@@ -132,6 +138,9 @@ func (o *Options) check() error {
 	if o.Loader != GRUB && o.Loader != SDBoot {
 		return fmt.Errorf("boot loader: got %.40q, want %s or %s", o.Loader, GRUB, SDBoot)
 	}
+	if o.Sector != sector && o.Sector != large {
+		return fmt.Errorf("sectors: got %d bytes, want %d or %d", o.Sector, sector, large)
+	}
 	for _, name := range []string{imageRoot, imageBoot} {
 		image, ok := o.Images[name]
 		if !ok {
@@ -165,7 +174,7 @@ func (b *builder) build(ctx context.Context) error {
 		b.r.Roots[name] = d
 		seed.Write(d.Root[:])
 	}
-	if err := writeTable(b.disk, size, b.parts, seed.Sum(nil)); err != nil {
+	if err := writeTable(b.disk, size, b.o.Sector, b.parts, seed.Sum(nil)); err != nil {
 		return err
 	}
 	b.o.Progress("boot loader", 0, 0)

@@ -50,7 +50,7 @@ var fileSystems = map[string]fileSystem{
 		if err := write(file, []byte(proto), 0o600); err != nil {
 			return err
 		}
-		return run(ctx, "mkfs.xfs", "-q", "-L", "data", "-p", file, image)
+		return run(ctx, "mkfs.xfs", "-q", "-L", "data", "-s", fmt.Sprintf("size=%d", b.o.Sector), "-p", file, image)
 	}},
 	"btrfs": {need{"mkfs.btrfs", "btrfs-progs"}, 128 * mib, func(ctx context.Context, _ *builder, image, tree string) error {
 		return run(ctx, "mkfs.btrfs", "-q", "-L", "data", "--rootdir", tree, image)

@@ -30,9 +30,9 @@ func TestTheTableIsTheOneThatHostsRead(t *testing.T) {
 		for _, label := range rapid.SliceOfNDistinct(rapid.StringMatching(`[a-zé]{1,36}`), 1, 12, rapid.ID[string]).Draw(t, "labels") {
 			parts = append(parts, partition{label: label, kind: typeLinux, size: rapid.Int64Range(1, 4).Draw(t, "size") * mib})
 		}
-		size := arrange(parts)
+		size, sector := arrange(parts), rapid.SampledFrom([]int64{sector, large}).Draw(t, "sector")
 		disk := make(memory, size)
-		if err := writeTable(disk, size, parts, []byte("seed")); err != nil {
+		if err := writeTable(disk, size, sector, parts, []byte("seed")); err != nil {
 			t.Fatal(err)
 		}
 		damaged := rapid.Bool().Draw(t, "the first copy is damaged")
@@ -58,7 +58,7 @@ func TestTheTableIsSoundForSgdisk(t *testing.T) {
 	parts := []partition{{label: "bios", kind: typeBIOSBoot, size: mib}, {label: "esp", kind: typeESP, size: 2 * mib}, {label: "data", kind: typeLinux, size: mib}}
 	size := arrange(parts)
 	disk := make(memory, size)
-	if err := writeTable(disk, size, parts, []byte("seed")); err != nil {
+	if err := writeTable(disk, size, sector, parts, []byte("seed")); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "disk")
@@ -79,7 +79,7 @@ func TestPartitionsThatDoNotFitAreRefused(t *testing.T) {
 		"of no size":      {label: "x", kind: typeLinux, start: mib},
 		"of no type":      {label: "x", kind: "linux", start: mib, size: mib},
 	} {
-		if err := writeTable(make(memory, 4*mib), 4*mib, []partition{p}, nil); err == nil {
+		if err := writeTable(make(memory, 4*mib), 4*mib, sector, []partition{p}, nil); err == nil {
 			t.Errorf("%s: was written", name)
 		}
 	}

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	sector    = 512
+	sector    = 512  // of most disks, and what GRUB counts in
+	large     = 4096 // of some
 	mib       = 1 << 20
 	alignment = mib // of partitions; the first one begins there
 	entrySize = 128
@@ -48,9 +49,9 @@ func arrange(parts []partition) int64 {
 }
 
 // writeTable writes a protective MBR and both copies of the table for a disk of size
-// bytes. The identifiers are made from seed, so that the same disk gets the same ones.
+// bytes with sectors of the given size. The identifiers are made from seed, so that the same disk gets the same ones.
 // Source: UEFI 2.10, chapter 5.
-func writeTable(w io.WriterAt, size int64, parts []partition, seed []byte) error {
+func writeTable(w io.WriterAt, size, sector int64, parts []partition, seed []byte) error {
 	var table [tableSize]byte
 	for i, p := range parts {
 		name := utf16.Encode([]rune(p.label))
@@ -71,7 +72,7 @@ func writeTable(w io.WriterAt, size int64, parts []partition, seed []byte) error
 		}
 	}
 	last := uint64(size/sector - 1)
-	const tableSectors = tableSize / sector
+	tableSectors := uint64(tableSize / sector)
 	for _, c := range []struct{ mine, other, table uint64 }{{1, last, 2}, {last, 1, last - tableSectors}} {
 		h := make([]byte, sector)
 		copy(h, "EFI PART\x00\x00\x01\x00\x5c\x00\x00\x00")

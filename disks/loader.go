@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/twinkeel/twinkeel/partitions"
@@ -70,18 +71,16 @@ func (b *builder) grub(ctx context.Context) error {
 	if err := write(filepath.Join(tree, ourDir, "grub.cfg"), []byte(preamble+script), 0o644); err != nil {
 		return err
 	}
-	core := filepath.Join(b.work, "core.img")
-	if err := b.mkimage(ctx, "i386-pc", core, "biosdisk"); err != nil {
-		return err
-	}
 	if err := os.MkdirAll(filepath.Join(tree, filepath.Dir(efiDefault)), 0o755); err != nil {
 		return err
 	}
 	if err := b.mkimage(ctx, "x86_64-efi", filepath.Join(tree, efiDefault)); err != nil {
 		return err
 	}
-	if err := b.installBIOS(core); err != nil {
-		return err
+	if b.bios() {
+		if err := b.installBIOS(ctx); err != nil {
+			return err
+		}
 	}
 	return b.fat(ctx, "esp", tree, "32")
 }
@@ -95,7 +94,11 @@ func (b *builder) mkimage(ctx context.Context, format, out string, modules ...st
 }
 
 // installBIOS puts GRUB where a BIOS starts it, as grub-bios-setup does.
-func (b *builder) installBIOS(corePath string) error {
+func (b *builder) installBIOS(ctx context.Context) error {
+	corePath := filepath.Join(b.work, "core.img")
+	if err := b.mkimage(ctx, "i386-pc", corePath, "biosdisk"); err != nil {
+		return err
+	}
 	boot, err := os.ReadFile(grubBIOS + "/boot.img")
 	if err != nil {
 		return err
@@ -178,6 +181,19 @@ func (b *builder) extract(to string, at, n int64) error {
 	return f.Close()
 }
 
+// fatArgs returns what mkfs.vfat is told of the kind of file system. Linux mounts none whose
+// sectors are smaller than the disk's; and as the number of its clusters tells how many bits a
+// FAT has, one of large sectors has 32 only from 257 MiB on.
+func (b *builder) fatArgs(bits string, size int64) []string {
+	if b.o.Sector == sector {
+		return []string{"-F", bits}
+	}
+	if bits == "32" && size <= 256*mib {
+		bits = "16"
+	}
+	return []string{"-F", bits, "-S", strconv.FormatInt(b.o.Sector, 10), "-s", "1"}
+}
+
 // fat writes a FAT file system that holds what is in tree to a partition.
 func (b *builder) fat(ctx context.Context, label, tree, bits string) error {
 	at := b.part(label)
@@ -185,7 +201,7 @@ func (b *builder) fat(ctx context.Context, label, tree, bits string) error {
 	if err != nil {
 		return err
 	}
-	if err := run(ctx, "mkfs.vfat", "-F", bits, "-n", strings.ToUpper(label), image); err != nil {
+	if err := run(ctx, "mkfs.vfat", append(b.fatArgs(bits, at.size), "-n", strings.ToUpper(label), image)...); err != nil {
 		return err
 	}
 	list, err := os.ReadDir(tree)

@@ -42,7 +42,7 @@ func (b *builder) plan() (int64, error) {
 			esp += 2 * boot // a kernel image for each slot
 		}
 	}
-	if b.o.Loader == GRUB {
+	if b.bios() {
 		b.parts = append(b.parts, partition{label: "bios", kind: typeBIOSBoot, size: coreSize})
 	}
 	b.parts = append(b.parts, partition{label: "esp", kind: typeESP, size: esp})
@@ -71,6 +71,9 @@ func (b *builder) plan() (int64, error) {
 	}
 	return size, nil
 }
+
+// bios reports whether the disk is one that a BIOS can start.
+func (b *builder) bios() bool { return b.o.Loader == GRUB && b.o.Sector == sector }
 
 // part returns the partition with this label, which plan made.
 func (b *builder) part(label string) partition {

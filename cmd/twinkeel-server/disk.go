@@ -98,6 +98,7 @@ func (in *diskFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&in.o.Loader, "loader", disks.GRUB, "grub or systemd-boot")
 	f.StringVar(&in.cmdline, "cmdline", "root=/dev/mapper/twinkeel-root ro twinkeel.record=PARTLABEL=bootenv console=tty0 console=ttyS0", "kernel's command line, with grub")
 	f.StringVar(&in.o.Data.FileSystem, "data-fs", "ext4", "file system of the data partition: ext4, xfs or btrfs")
+	f.Int64Var(&in.o.Sector, "sector-size", 512, "of the medium's logical sectors: 512, or 4096, which no BIOS starts")
 	f.Var(bytesValue{&in.o.Size}, "size", "of the disk, such as 8G; default: the sum")
 	f.Var(bytesValue{&in.o.ESP}, "esp-size", "of the ESP")
 	f.Var(bytesValue{&in.o.Root}, "root-size", "of each root partition; default: twice the image")

@@ -30,59 +30,91 @@ const (
 type kit struct {
 	ctx       context.Context
 	work, bin string
+	cache     string // where .ci/install put the cloud kernel; the full one is beside it
 	cloud     core
-	full      *core // nil: it is not there
+	cores     map[string]core // what variants start instead
 }
 
 // core is a kernel, and the first stage that goes with it.
 type core struct {
 	path      string // of the kernel
+	bin       string // programs for it
 	kernel    []byte
 	initramfs []byte
 }
 
 // newCore reads a kernel that .ci/install put into a directory.
-func (k *kit) newCore(cache string) (c core, err error) {
+func (k *kit) newCore(cache, bin string) (c core, err error) {
 	tools, err := vm.FindTools(cache)
 	if err != nil {
 		return c, err
 	}
-	c.path = tools.Kernel
+	c.path, c.bin = tools.Kernel, bin
 	if c.kernel, err = os.ReadFile(c.path); err != nil {
 		return c, err
 	}
-	c.initramfs, err = tools.FirstStage(filepath.Join(k.bin, "twinkeel-init"))
+	c.initramfs, err = tools.FirstStage(filepath.Join(bin, "twinkeel-init"))
 	return c, err
 }
 
-// core returns what a loader starts.
-func (k *kit) core(l loader) core {
-	if l.full {
-		return *k.full
+// newArmCore does so for arm64, and builds what runs on it.
+func (k *kit) newArmCore(cache string) (c core, err error) {
+	if _, err := vm.FindArmTools(cache); err != nil {
+		return c, fmt.Errorf("%w: machines for arm64: .ci/install e2e-full: %w", errLacks, err)
 	}
-	return k.cloud
+	bin := filepath.Join(k.bin, "arm64")
+	if err := k.build(bin, "arm64", "./cmd/twinkeel", "./cmd/twinkeeld", "./cmd/twinkeel-init", "./internal/e2e/guest"); err != nil {
+		return c, err
+	}
+	return k.newCore(cache, bin)
 }
 
-// newKit builds the programs and the initramfs. The full kernel may be missing.
+// build builds programs into a directory.
+func (k *kit) build(dir, arch string, programs ...string) error {
+	build := exec.CommandContext(k.ctx, "go", append([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", dir + "/"}, programs...)...)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w: %s", err, out)
+	}
+	return nil
+}
+
+// core returns what a loader starts. The error holds errLacks if that cannot be had here.
+func (k *kit) core(l loader) (c core, err error) {
+	c, ok := k.cores[l.variant]
+	switch {
+	case ok:
+	case l.variant == hasWatchdog.variant:
+		if c, err = k.newCore(k.cache+"-full", k.bin); err != nil {
+			err = fmt.Errorf("%w: Debian's full kernel: .ci/install e2e-full: %w", errLacks, err)
+		}
+	case l.variant == ownInitramfs.variant:
+		c, err = k.distribution(k.cache)
+	case l.variant == arm64.variant:
+		c, err = k.newArmCore(k.cache + "-arm64")
+	default:
+		c = k.cloud
+	}
+	if err == nil {
+		k.cores[l.variant] = c
+	}
+	return c, err
+}
+
+// newKit builds the programs and the initramfs.
 func newKit(ctx context.Context, cache, work string) (*kit, error) {
 	for _, name := range []string{"mkfs.erofs", "mke2fs", "e2fsck"} {
 		if _, err := findTool(name); err != nil {
 			return nil, fmt.Errorf("run .ci/install e2e: %w", err)
 		}
 	}
-	k := &kit{ctx: ctx, work: work, bin: filepath.Join(work, "bin")}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", k.bin+"/",
-		"./cmd/twinkeel", "./cmd/twinkeeld", "./cmd/twinkeel-server", "./cmd/twinkeel-init", "./internal/e2e/guest")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build: %w: %s", err, out)
-	}
-	var err error
-	if k.cloud, err = k.newCore(cache); err != nil {
+	k := &kit{ctx: ctx, work: work, bin: filepath.Join(work, "bin"), cache: cache, cores: map[string]core{}}
+	if err := k.build(k.bin, "amd64", "./cmd/twinkeel", "./cmd/twinkeeld", "./cmd/twinkeel-server", "./cmd/twinkeel-init", "./internal/e2e/guest"); err != nil {
 		return nil, err
 	}
-	if full, err := k.newCore(cache + "-full"); err == nil {
-		k.full = &full
+	var err error
+	if k.cloud, err = k.newCore(cache, k.bin); err != nil {
+		return nil, err
 	}
 	return k, nil
 }
@@ -194,8 +226,12 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 			return "", err
 		}
 	}
+	c, err := k.core(l)
+	if err != nil {
+		return "", err
+	}
 	for name, at := range programs {
-		if err := os.Link(filepath.Join(k.bin, name), filepath.Join(tree, at)); err != nil {
+		if err := os.Link(filepath.Join(c.bin, name), filepath.Join(tree, at)); err != nil {
 			return "", err
 		}
 	}
@@ -221,12 +257,15 @@ func (k *kit) bootImage(s system, l loader) (string, error) {
 	if l.name == systemdBoot.name {
 		return image, k.ukiImage(image, s.version)
 	}
-	c := k.core(l)
+	c, err := k.core(l)
+	if err != nil {
+		return "", err
+	}
 	files := map[string][]byte{"initrd.img": c.initramfs, "version.txt": []byte(s.version + "\n")}
 	if s.behaviour != "nokernel" {
 		files["vmlinuz"] = c.kernel
 	}
-	return image, vm.MakeFAT(image, k.work, bootSize-1, files)
+	return image, vm.MakeFAT(image, k.work, l.bootSize()-1, files)
 }
 
 // content is the file with what a slot holds of a release: its boot or its root, and the

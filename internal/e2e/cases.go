@@ -35,8 +35,11 @@ func scenarios() []scenario {
 		{name: "data partition read-only, in the trial and after it", releases: []string{"2.0"}, tell: readOnlyData},
 		{name: "expired metadata", releases: []string{"2.0"}, tell: expired},
 		{name: "data partition full", releases: []string{"2.0"}, tell: diskFull},
+		{name: "initramfs-tools: update by delta, commit, manual rollback", releases: []string{"2.0"}, loader: ownInitramfs, tell: updates},
+		{name: "initramfs-tools: everything stopped, guard included", releases: []string{"2.7"}, loader: ownInitramfs, tell: fallsBack("2.7")},
 		{name: "GRUB on UEFI: update, commit", sample: true, releases: []string{"2.0"}, loader: grubUEFI, tell: commits},
 		{name: "systemd-boot: update, commit", sample: true, releases: []string{"2.0"}, loader: systemdBoot, tell: commits},
+		{name: "arm64, GRUB on UEFI: update by delta, commit", releases: []string{"2.0"}, loader: arm64, tell: commits},
 		{name: "GRUB on UEFI: unhealthy, panic, good one", releases: []string{"2.0", "2.1", "2.2"}, loader: grubUEFI, tell: badThenGood("2.1")},
 		{name: "systemd-boot: unhealthy, panic, good one", releases: []string{"2.0", "2.1", "2.2"}, loader: systemdBoot, tell: badThenGood("2.1")},
 	}

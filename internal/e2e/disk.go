@@ -20,7 +20,6 @@ type loader struct {
 	uefi    bool
 	title   string
 	variant string // of its machines; "": they are as all others
-	full    bool   // they run Debian's full kernel, and have a watchdog in hardware
 	cmdline string // what their kernels are told beside the others
 }
 
@@ -33,10 +32,17 @@ var (
 	// A piece of memory is kept from everything else, and holds what a kernel saves.
 	keepsMemory = loader{name: "grub", path: "/boot/twinkeel", variant: "ramoops",
 		cmdline: " memmap=1M%0x8000000-1+2 ramoops.mem_address=0x8000000 ramoops.mem_size=0x100000 ramoops.record_size=0x10000 ramoops.ecc=1"}
-	hasWatchdog = loader{name: "grub", path: "/boot/twinkeel", variant: "full", full: true}
+	// Debian's full kernel has drivers of hardware, such as a watchdog.
+	hasWatchdog = loader{name: "grub", path: "/boot/twinkeel", variant: "full"}
+	// The initramfs is one that initramfs-tools made. Its udev would give the network's card
+	// another name.
+	ownInitramfs = loader{name: "grub", path: "/boot/twinkeel", variant: "initramfs-tools", cmdline: " net.ifnames=0"}
+
+	// All its programs are built for arm64 on whatever this runs on.
+	arm64 = loader{name: "grub", path: "/boot/twinkeel", uefi: true, title: "GRUB on UEFI, arm64", variant: "arm64", cmdline: " console=ttyAMA0"}
 
 	// Those with releases and a disk of their own.
-	bases = []loader{grubBIOS, systemdBoot, keepsMemory, hasWatchdog}
+	bases = []loader{grubBIOS, systemdBoot, keepsMemory, hasWatchdog, ownInitramfs, arm64}
 )
 
 // id names what machines with the same disk have in common.
@@ -64,7 +70,7 @@ func (k *kit) factory(name string, l loader, m release.Manifest, raw []byte) (st
 	if err != nil {
 		return "", err
 	}
-	g, err := vm.MakeGRUB(k.work, script)
+	g, err := k.grub(l, script)
 	if err != nil {
 		return "", err
 	}
@@ -79,19 +85,51 @@ func (k *kit) factory(name string, l loader, m release.Manifest, raw []byte) (st
 	disk := filepath.Join(k.work, name)
 	err = vm.Make(disk, k.work, append([]vm.Partition{
 		{Label: "bios", Type: "ef02", MiB: 1},
-		{Label: "esp", Type: "ef00", MiB: 8, Files: map[string][]byte{"EFI/BOOT/BOOTX64.EFI": g.EFI}},
+		{Label: "esp", Type: "ef00", MiB: 8, Files: map[string][]byte{l.efi(): g.EFI}},
 		{Label: "bootenv", Type: "8300", MiB: 1, Files: record},
 	}, append(k.slotA(l, m.Version.String()), vm.Partition{Label: "data", Type: "8300", MiB: dataSize, Image: data})...))
 	if err != nil {
 		return "", err
 	}
+	if g.Core == nil {
+		return disk, nil
+	}
 	return disk, g.InstallBIOS(disk, mib)
+}
+
+// grub builds the GRUB of a loader's machines.
+func (k *kit) grub(l loader, script string) (g vm.GRUB, err error) {
+	if l.variant != arm64.variant {
+		return vm.MakeGRUB(k.work, script)
+	}
+	tools, err := vm.FindArmTools(k.cache + "-arm64")
+	if err != nil {
+		return g, err
+	}
+	g.EFI, err = tools.MakeArmGRUB(k.work, script)
+	return g, err
+}
+
+// efi is what UEFI starts of a disk that it knows nothing of.
+func (l loader) efi() string {
+	if l.variant == arm64.variant {
+		return "EFI/BOOT/BOOTAA64.EFI"
+	}
+	return "EFI/BOOT/BOOTX64.EFI"
+}
+
+// bootSize is the size of its boot partitions, in MiB.
+func (l loader) bootSize() int {
+	if l.variant == arm64.variant {
+		return 2 * bootSize // kernels of arm64 unpack nothing: they lie there as large as they are
+	}
+	return bootSize
 }
 
 // slotA returns the partitions of both slots, of which a is filled.
 func (k *kit) slotA(l loader, version string) []vm.Partition {
 	return []vm.Partition{
-		{Label: "boot-a", Type: "8300", MiB: bootSize, Image: k.content(l, version, "boot")}, {Label: "boot-b", Type: "8300", MiB: bootSize},
+		{Label: "boot-a", Type: "8300", MiB: l.bootSize(), Image: k.content(l, version, "boot")}, {Label: "boot-b", Type: "8300", MiB: l.bootSize()},
 		{Label: "root-a", Type: "8300", MiB: rootSize, Image: k.content(l, version, "root")}, {Label: "root-b", Type: "8300", MiB: rootSize},
 	}
 }

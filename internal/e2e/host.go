@@ -54,7 +54,8 @@ func (e *engine) newHost(name string, l loader) (*host, error) {
 	if l.variant == keepsMemory.variant {
 		h.c.Memory = filepath.Join(h.dir, "memory")
 	}
-	h.c.Watchdog = l.full
+	h.c.Arm = l.variant == arm64.variant
+	h.c.Watchdog = l.variant == hasWatchdog.variant
 	e.mu.Lock()
 	disk := e.disks[l.id()]
 	e.mu.Unlock()

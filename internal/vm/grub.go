@@ -19,35 +19,39 @@ type GRUB struct {
 }
 
 // MakeGRUB builds a GRUB that runs script as its only configuration.
-func MakeGRUB(work, script string) (GRUB, error) {
-	var g GRUB
-	if err := os.WriteFile(filepath.Join(work, "grub.cfg"), []byte(console+script), 0o644); err != nil {
+func MakeGRUB(work, script string) (g GRUB, err error) {
+	if g.Core, err = mkimage(work, script, "-O", "i386-pc", "biosdisk"); err != nil {
 		return g, err
+	}
+	g.EFI, err = mkimage(work, script, "-O", "x86_64-efi")
+	return g, err
+}
+
+// armGRUB is where the modules of GRUB for arm64 are, below the directory of its kernel.
+const armGRUB = "usr/lib/grub/arm64-efi"
+
+// MakeArmGRUB builds one for UEFI on arm64.
+func (t Tools) MakeArmGRUB(work, script string) ([]byte, error) {
+	return mkimage(work, script, "-O", "arm64-efi", "-d", filepath.Join(t.Cache, armGRUB))
+}
+
+// mkimage builds one image of GRUB; args are the format, and modules that only it has.
+func mkimage(work, script string, args ...string) ([]byte, error) {
+	if err := os.WriteFile(filepath.Join(work, "grub.cfg"), []byte(console+script), 0o644); err != nil {
+		return nil, err
 	}
 	if err := os.WriteFile(filepath.Join(work, "early.cfg"), []byte("normal (memdisk)/grub.cfg\n"), 0o644); err != nil {
-		return g, err
+		return nil, err
 	}
-	mem, early := filepath.Join(work, "memdisk.tar"), filepath.Join(work, "early.cfg")
+	mem, early, out := filepath.Join(work, "memdisk.tar"), filepath.Join(work, "early.cfg"), filepath.Join(work, "grub.image")
 	if err := run("tar", "-C", work, "-cf", mem, "--owner=0", "--group=0", "--mtime=@0", "grub.cfg"); err != nil {
-		return g, err
+		return nil, err
 	}
-	for _, f := range []struct {
-		format string
-		extra  []string
-		into   *[]byte
-	}{{"i386-pc", []string{"biosdisk"}, &g.Core}, {"x86_64-efi", nil, &g.EFI}} {
-		out := filepath.Join(work, "grub."+f.format)
-		args := []string{"-O", f.format, "-p", "(memdisk)", "-c", early, "-m", mem, "-o", out}
-		if err := run("grub-mkimage", append(append(args, grubModules...), f.extra...)...); err != nil {
-			return g, err
-		}
-		b, err := os.ReadFile(out)
-		if err != nil {
-			return g, err
-		}
-		*f.into = b
+	args = append(args, "-p", "(memdisk)", "-c", early, "-m", mem, "-o", out)
+	if err := run("grub-mkimage", append(args, grubModules...)...); err != nil {
+		return nil, err
 	}
-	return g, nil
+	return os.ReadFile(out)
 }
 
 // InstallBIOS puts GRUB where a BIOS starts it: boot.img in the first sector, the core in

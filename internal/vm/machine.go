@@ -16,8 +16,10 @@ import (
 
 // Config is a machine to start.
 type Config struct {
+	Arm      bool   // it is one for arm64; Vars has to be given
 	Disk     string // image, written to
 	Vars     string // UEFI variables, made if it is not there; "": the machine has a BIOS
+	Sector   int    // size of the disk's sectors in bytes; 0: 512
 	ReadOnly bool   // the disk refuses writes
 	Log      string // file that takes the console
 	WriteLog string // file to which every write to the disk is added; "": none is kept
@@ -26,9 +28,6 @@ type Config struct {
 	Clock    string // what the machine's clock shows at first, such as "2040-01-01T00:00:00"; "": the time
 	Port     int    // of the host's loopback that the guest may reach; 0: it has no network
 }
-
-// memory is how much a machine has, in MiB.
-const memory = "256"
 
 // ErrEnded is in the chain of an error that says that the guest ended the machine.
 var ErrEnded = errors.New("machine ended")
@@ -41,38 +40,27 @@ type Machine struct {
 	tail  []string // what was on the console last
 }
 
-// Start powers a machine on. It ends when the guest turns it off or reboots (an emulated
-// reset takes twice the time of a new machine), and is killed when ctx ends.
-func Start(ctx context.Context, c Config) (*Machine, error) {
-	kind := "q35"
+// hardware returns QEMU's arguments, behind those that make it give way to everything else.
+func (c Config) hardware() ([]string, error) {
+	program, kind, size := []string{"qemu-system-x86_64", "-cpu", "max"}, "q35", "256M"
+	if c.Arm {
+		// The kernel alone takes 60 MB while it is started.
+		program, kind, size = []string{"qemu-system-aarch64", "-cpu", "cortex-a57"}, "virt", "512M"
+	}
 	if c.Memory != "" {
 		kind += ",memory-backend=m0"
 	}
-	args := []string{
-		"-n", "10", "qemu-system-x86_64", "-M", kind, "-accel", "tcg", "-cpu", "max", "-m", memory, "-smp", "1",
+	args := append([]string{"-n", "10"}, program...)
+	args = append(args, "-M", kind, "-accel", "tcg", "-m", size, "-smp", "1",
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
-		"-device", "virtio-blk-pci,drive=d0,bootindex=1",
+		"-device", "virtio-blk-pci,drive=d0,bootindex=1"+c.sectors())
+	disk, err := c.disk()
+	if err != nil {
+		return nil, err
 	}
-	if c.WriteLog != "" {
-		how := "log-sector-size=512"
-		if st, err := os.Stat(c.WriteLog); err == nil && st.Size() > 0 {
-			how = "log-append=on"
-		} else if err := os.WriteFile(c.WriteLog, nil, 0o644); err != nil {
-			return nil, err
-		}
-		args = append(args, "-blockdev", "driver=file,filename="+c.Disk+",node-name=f0", "-blockdev", "driver=raw,file=f0,node-name=r0",
-			"-blockdev", "driver=file,filename="+c.WriteLog+",node-name=l0",
-			"-blockdev", "driver=blklogwrites,file=r0,log=l0,log-super-update-interval=1,node-name=d0,"+how)
-	}
-	drive := "if=none,id=d0,format=raw,file=" + c.Disk
-	if c.ReadOnly {
-		drive += ",readonly=on"
-	}
-	if c.WriteLog == "" {
-		args = append(args, "-drive", drive)
-	}
+	args = append(args, disk...)
 	if c.Memory != "" {
-		args = append(args, "-object", "memory-backend-file,id=m0,share=on,size="+memory+"M,mem-path="+c.Memory)
+		args = append(args, "-object", "memory-backend-file,id=m0,share=on,size="+size+",mem-path="+c.Memory)
 	}
 	if c.Watchdog {
 		args = append(args, "-device", "i6300esb", "-action", "watchdog=reset")
@@ -85,14 +73,56 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 		args = append(args, "-netdev", "user,id=n0", "-device",
 			fmt.Sprintf("virtio-net-pci,netdev=n0,romfile=,mac=52:54:00:00:%02x:%02x", c.Port>>8, c.Port&0xff))
 	}
-	if c.Vars != "" {
-		if _, err := os.Stat(c.Vars); err != nil {
-			if err := Clone(ovmfVars, c.Vars); err != nil {
-				return nil, err
-			}
+	if c.Vars == "" {
+		return args, nil
+	}
+	code, vars := ovmfCode, ovmfVars
+	if c.Arm {
+		code, vars = armCode, armVars
+	}
+	if _, err := os.Stat(c.Vars); err != nil {
+		if err := Clone(vars, c.Vars); err != nil {
+			return nil, err
 		}
-		args = append(args, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+ovmfCode,
-			"-drive", "if=pflash,unit=1,format=raw,file="+c.Vars)
+	}
+	return append(args, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+code,
+		"-drive", "if=pflash,unit=1,format=raw,file="+c.Vars), nil
+}
+
+// sectors returns what is said of the disk's sectors.
+func (c Config) sectors() string {
+	if c.Sector == 0 {
+		return ""
+	}
+	return fmt.Sprintf(",logical_block_size=%d,physical_block_size=%d", c.Sector, c.Sector)
+}
+
+// disk returns the arguments for the disk and for the log of what is written to it.
+func (c Config) disk() ([]string, error) {
+	if c.WriteLog == "" {
+		drive := "if=none,id=d0,format=raw,file=" + c.Disk
+		if c.ReadOnly {
+			drive += ",readonly=on"
+		}
+		return []string{"-drive", drive}, nil
+	}
+	how := "log-sector-size=512"
+	if st, err := os.Stat(c.WriteLog); err == nil && st.Size() > 0 {
+		how = "log-append=on"
+	} else if err := os.WriteFile(c.WriteLog, nil, 0o644); err != nil {
+		return nil, err
+	}
+	return []string{"-blockdev", "driver=file,filename=" + c.Disk + ",node-name=f0", "-blockdev", "driver=raw,file=f0,node-name=r0",
+		"-blockdev", "driver=file,filename=" + c.WriteLog + ",node-name=l0",
+		"-blockdev", "driver=blklogwrites,file=r0,log=l0,log-super-update-interval=1,node-name=d0," + how}, nil
+}
+
+// Start powers a machine on. It ends when the guest turns it off or reboots (an emulated
+// reset takes twice the time of a new machine), and is killed when ctx ends.
+func Start(ctx context.Context, c Config) (*Machine, error) {
+	args, err := c.hardware()
+	if err != nil {
+		return nil, err
 	}
 	log, err := os.OpenFile(c.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 type Tools struct {
 	Kernel  string // vmlinuz
 	Modules string // directory of the kernel's modules, lib/modules/VERSION/kernel
+	Cache   string // directory that both are in
 }
 
 // Where Debian keeps what has no name in PATH.
@@ -21,6 +22,8 @@ const (
 	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 	grubBIOS = "/usr/lib/grub/i386-pc"
 	grubUEFI = "/usr/lib/grub/x86_64-efi"
+	armCode  = "/usr/share/AAVMF/AAVMF_CODE.fd"
+	armVars  = "/usr/share/AAVMF/AAVMF_VARS.fd"
 	SDBoot   = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi"
 	sdStub   = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 )
@@ -50,7 +53,21 @@ func FindTools(cache string) (Tools, error) {
 	if len(missing) > 0 {
 		return Tools{}, fmt.Errorf("run .ci/install e2e, missing: %s", strings.Join(missing, ", "))
 	}
-	return Tools{Kernel: kernels[0], Modules: modules[0]}, nil
+	return Tools{Kernel: kernels[0], Modules: modules[0], Cache: cache}, nil
+}
+
+// FindArmTools looks for what machines for arm64 need beside those: cache is where
+// `.ci/install e2e-full` put their kernel and GRUB.
+func FindArmTools(cache string) (Tools, error) {
+	for _, path := range []string{armCode, armVars, filepath.Join(cache, armGRUB, "linux.mod")} {
+		if _, err := os.Stat(path); err != nil {
+			return Tools{}, err
+		}
+	}
+	if _, err := exec.LookPath("qemu-system-aarch64"); err != nil {
+		return Tools{}, err
+	}
+	return FindTools(cache)
 }
 
 // run runs a tool; its error holds what the tool said.
