@@ -32,6 +32,9 @@ var fullModules = []string{
 	"drivers/watchdog/watchdog", "drivers/watchdog/i6300esb", "arch/x86/kernel/msr",
 }
 
+// armModules are what the cloud kernel for arm64 needs before those.
+var armModules = []string{"drivers/dax/dax"}
+
 // FirstStage returns an uncompressed initramfs whose init is twinkeel-init, at the given
 // path.
 func (t Tools) FirstStage(init string) ([]byte, error) {
@@ -45,10 +48,14 @@ func (t Tools) FirstStage(init string) ([]byte, error) {
 		return nil, err
 	}
 	a.Add("init", cpio.Regular|0o755, b)
-	list := firstStageModules
-	if !strings.Contains(filepath.Base(t.Kernel), "cloud") {
-		list = append(fullModules[:len(fullModules):len(fullModules)], list...)
+	var before []string
+	switch name := filepath.Base(t.Kernel); {
+	case strings.Contains(name, "arm64"):
+		before = armModules
+	case !strings.Contains(name, "cloud"):
+		before = fullModules
 	}
+	list := append(before[:len(before):len(before)], firstStageModules...)
 	if err := t.addModules(&a, "modules", list); err != nil {
 		return nil, err
 	}
