@@ -56,14 +56,11 @@ Later changes: root DIR add-key --role app-NAME.
 				if err != nil {
 					return err
 				}
-				if p != nil {
-					return t.saveProposal(p, propose)
-				}
 				result := struct {
 					Format    int    `json:"format"`
 					Publisher string `json:"publisher"`
 				}{1, in.Name}
-				return t.answer(result, func() { t.say("added publisher %s", in.Name) })
+				return t.conclude(p, propose, result, func() { t.say("added publisher %s", in.Name) })
 			})
 		},
 	}
@@ -71,7 +68,7 @@ Later changes: root DIR add-key --role app-NAME.
 	f.StringVar(&in.Like, "like", "stable", "channel whose keys sign the applications")
 	f.StringArrayVar(&by, "by", nil, "public key that signs them instead (repeatable)")
 	f.IntVar(&in.Threshold, "threshold", 1, "with --by: how many of the keys have to sign")
-	f.StringVar(&propose, "propose", "", "write a proposal to this file instead of publishing")
+	proposeFlag(cmd, &propose)
 	cmd.MarkFlagsMutuallyExclusive("like", "by")
 	return cmd
 }
@@ -111,10 +108,7 @@ that names it: publish --app NAME=VERSION.
 				if err != nil {
 					return err
 				}
-				if in.Propose {
-					return t.saveProposal(r.Proposal, propose)
-				}
-				return t.answer(r, func() { t.publishedApp(r) })
+				return t.conclude(r.Proposal, propose, r, func() { t.publishedApp(r) })
 			})
 		},
 	}
@@ -125,7 +119,7 @@ that names it: publish --app NAME=VERSION.
 	f.IntVar(&in.Deltas, "deltas", 3, "make deltas from this many of the newest releases")
 	f.Int64Var(&in.BlocksFrom, "blocks-from", server.BlocksFrom, "make a block map of images of at least `BYTES`; -1: of none")
 	f.Uint64Var(&in.Attempt, "attempt", 0, "raise it to offer bits again that hosts have refused")
-	f.StringVar(&propose, "propose", "", "write a proposal to this file instead of publishing")
+	proposeFlag(cmd, &propose)
 	rolloutFlags(cmd, &in.Rollout)
 	return cmd
 }

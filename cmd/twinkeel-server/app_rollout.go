@@ -90,10 +90,7 @@ those, too, or publish ones that name another.
 				if err != nil {
 					return err
 				}
-				if in.Propose {
-					return t.saveProposal(r.Proposal, propose)
-				}
-				return t.answer(r, func() {
+				return t.conclude(r.Proposal, propose, r, func() {
 					t.say("withdrew app %s/%s %s", in.Publisher, in.Name, in.Version)
 					for _, d := range r.Directives {
 						t.offeredApp(d)
@@ -107,7 +104,7 @@ those, too, or publish ones that name another.
 	f.Var(versionValue{&in.Version}, "version", "the release")
 	f.StringVar(&in.Reason, "reason", "", "why; it is signed and kept")
 	f.BoolVar(&in.ComeDown, "come-down", false, "ask hosts that run it to go to the release before")
-	f.StringVar(&propose, "propose", "", "write a proposal to this file instead of publishing")
+	proposeFlag(cmd, &propose)
 	require(cmd, "version", "reason")
 	return cmd
 }

@@ -26,10 +26,7 @@ there. Payloads are shared, so nothing is made or moved.
 				if err != nil {
 					return err
 				}
-				if in.Propose {
-					return t.saveProposal(r.Proposal, propose)
-				}
-				return t.answer(r, func() {
+				return t.conclude(r.Proposal, propose, r, func() {
 					t.say("promoted %s from %s to %s", r.Version, r.From, r.To)
 					t.offered(r.Directive, r.Notes, r.Warnings)
 				})
@@ -41,7 +38,7 @@ there. Payloads are shared, so nothing is made or moved.
 	f.StringVar(&in.To, "to", "", "channel that gets it")
 	f.Var(versionValue{&in.Version}, "version", "the release")
 	f.StringVar(&in.Compatible, "compatible", "", "only for these machines")
-	f.StringVar(&propose, "propose", "", "write a proposal to this file instead of publishing")
+	proposeFlag(cmd, &propose)
 	rolloutFlags(cmd, &in.Rollout)
 	require(cmd, "from", "to", "version")
 	return cmd
@@ -69,10 +66,7 @@ To halt a rollout at once, with the server's own key alone, use: rollout DIR --p
 				if err != nil {
 					return err
 				}
-				if in.Propose {
-					return t.saveProposal(r.Proposal, propose)
-				}
-				return t.answer(r, func() {
+				return t.conclude(r.Proposal, propose, r, func() {
 					t.say("withdrew %s from %s", r.Version, r.Channel)
 					t.offered(r.Directive, nil, r.Warnings)
 				})
@@ -85,7 +79,7 @@ To halt a rollout at once, with the server's own key alone, use: rollout DIR --p
 	f.StringVar(&in.Compatible, "compatible", "", "only for these machines")
 	f.StringVar(&in.Reason, "reason", "", "why; it is signed and kept")
 	f.BoolVar(&in.ComeDown, "come-down", false, "ask hosts that run it to go to the release before")
-	f.StringVar(&propose, "propose", "", "write a proposal to this file instead of publishing")
+	proposeFlag(cmd, &propose)
 	require(cmd, "channel", "version", "reason")
 	return cmd
 }
@@ -165,19 +159,16 @@ func newChannelCommand(t *terminal) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if p != nil {
-					return t.saveProposal(p, propose)
-				}
 				result := struct {
 					Format  int    `json:"format"`
 					Channel string `json:"channel"`
 				}{1, args[1]}
-				return t.answer(result, func() { t.say("added channel %s", args[1]) })
+				return t.conclude(p, propose, result, func() { t.say("added channel %s", args[1]) })
 			})
 		},
 	}
 	add.Flags().StringVar(&like, "like", "stable", "channel whose keys sign it")
-	add.Flags().StringVar(&propose, "propose", "", "write a proposal to this file instead of publishing")
+	proposeFlag(add, &propose)
 	cmd.AddCommand(add)
 	return cmd
 }

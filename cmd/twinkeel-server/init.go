@@ -51,10 +51,7 @@ directives stay readable, for the server alone.
 			if err != nil {
 				return err
 			}
-			if r.Proposal != nil {
-				return t.saveProposal(r.Proposal, propose)
-			}
-			return t.answer(r, func() { t.recoverySheet(r) })
+			return t.conclude(r.Proposal, propose, r, func() { t.recoverySheet(r) })
 		},
 	}
 	f := cmd.Flags()

@@ -46,10 +46,7 @@ another timer, or from monitoring.
 				if err != nil {
 					return err
 				}
-				if in.Propose {
-					return t.saveProposal(r.Proposal, propose)
-				}
-				return t.answer(r, func() {
+				return t.conclude(r.Proposal, propose, r, func() {
 					for _, role := range r.Renewed {
 						t.say("%-16s version %d, expires %s", role.Name, role.Version, role.Expires.Format(time.DateTime))
 					}

@@ -149,10 +149,7 @@ func (t *terminal) changeLog(ctx context.Context, dir, propose string, in server
 		if r.Key != "" {
 			t.hint("the log's key is %s; the one before it is needed no longer once this is published", r.Key)
 		}
-		if in.Propose {
-			return t.saveProposal(r.Proposal, propose)
-		}
-		return t.answer(r, func() { t.say("release log %s: hosts %s", r.Policy.Origin, r.Policy.Mode) })
+		return t.conclude(r.Proposal, propose, r, func() { t.say("release log %s: hosts %s", r.Policy.Origin, r.Policy.Mode) })
 	})
 }
 
@@ -177,7 +174,7 @@ releases it lists.
 			return t.changeLog(cmd.Context(), args[0], propose, server.LogOptions{Mode: mode})
 		},
 	}
-	cmd.Flags().StringVar(&propose, "propose", "", "write a proposal to this file instead of publishing")
+	proposeFlag(cmd, &propose)
 	return cmd
 }
 
@@ -204,7 +201,7 @@ that was lost, restored from an old backup, or shown differently to some hosts b
 	f := cmd.Flags()
 	f.BoolVar(&restart, "restart", false, "begin the log anew, under another name")
 	f.BoolVar(&keepKey, "keep-key", false, "with --restart: keep the key")
-	f.StringVar(&propose, "propose", "", "write a proposal to this file instead of publishing")
+	proposeFlag(cmd, &propose)
 	return cmd
 }
 

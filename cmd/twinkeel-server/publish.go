@@ -53,10 +53,7 @@ it, together with the OS. It has to be published already (app publish).
 				if err != nil {
 					return err
 				}
-				if in.Propose {
-					return t.saveProposal(r.Proposal, propose)
-				}
-				return t.answer(r, func() { t.published(r) })
+				return t.conclude(r.Proposal, propose, r, func() { t.published(r) })
 			})
 		},
 	}
@@ -73,7 +70,7 @@ it, together with the OS. It has to be published already (app publish).
 	f.Uint64Var(&in.Attempt, "attempt", 0, "raise it to offer bits again that hosts have refused")
 	f.StringVar(&minUpdater, "min-updater", minUpdater, "oldest updater that can install the release")
 	f.Var(pairsValue(in.Meta), "meta", "KEY=VALUE to be shown with the release (repeatable)")
-	f.StringVar(&propose, "propose", "", "write a proposal to this file instead of publishing")
+	proposeFlag(cmd, &propose)
 	rolloutFlags(cmd, &in.Rollout)
 	require(cmd, "channel", "version", "compatible", "image")
 	return cmd

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"github.com/twinkeel/twinkeel/server"
 	"github.com/twinkeel/twinkeel/signing/publisher"
 )
@@ -29,6 +31,20 @@ func (t *terminal) on(dir string, do func(*server.Site) error) error {
 		t.hint("name a key file with --key, or let its keeper sign: --propose FILE")
 	}
 	return err
+}
+
+// proposeFlag is the flag of whatever can be proposed: its file is that of conclude.
+func proposeFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVar(file, "propose", "", "write a proposal to this file instead of publishing")
+}
+
+// conclude writes what is to be signed by others to a file, or, if there is nothing of the
+// kind, says what was done.
+func (t *terminal) conclude(p *publisher.Proposal, file string, result any, say func()) error {
+	if p != nil {
+		return t.saveProposal(p, file)
+	}
+	return t.answer(result, say)
 }
 
 // saveProposal writes a proposal to a new file.
