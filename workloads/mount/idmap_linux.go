@@ -30,6 +30,12 @@ func Map(ids IDs) (*Mapping, error) {
 	return &Mapping{namespace: f}, nil
 }
 
+// Mapped is the mapping that a file is for: one of Map's, in another process.
+func Mapped(f *os.File) *Mapping { return &Mapping{namespace: f} }
+
+// File stands for the mapping where another process is to have it.
+func (m *Mapping) File() *os.File { return m.namespace }
+
 // Close lets go of the mapping; mounts made for it stay.
 func (m *Mapping) Close() error { return m.namespace.Close() }
 

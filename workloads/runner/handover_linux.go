@@ -74,9 +74,13 @@ func (r *Runner) prepare(ctx context.Context, b *book, o *shim.Order, sockets []
 	if err != nil {
 		return nil, nil, err
 	}
-	if err = r.bridge(ctx, next); err == nil {
+	ids, err := r.mapping(next.FirstID)
+	if err == nil {
+		err = r.bridge(ctx, next)
+	}
+	if err == nil {
 		var held *shim.Held
-		if held, err = shim.Prepare(ctx, r.Shim, r.dir(next.ID), sockets); err == nil {
+		if held, err = shim.Prepare(ctx, r.Shim, r.dir(next.ID), ids, sockets); err == nil {
 			return next, held, nil
 		}
 	}

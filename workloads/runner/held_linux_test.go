@@ -6,8 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twinkeel/twinkeel/workloads/mount"
 	"github.com/twinkeel/twinkeel/workloads/oci"
 	"github.com/twinkeel/twinkeel/workloads/shim"
+	"github.com/twinkeel/twinkeel/workloads/spec"
 )
 
 // held makes the shim of a sleeping web ready, but gives it no word.
@@ -33,7 +35,12 @@ func (h *host) held(id string) (*shim.Held, shim.Client) {
 	if err := shim.WriteOrder(dir, *o); err != nil {
 		h.t.Fatal(err)
 	}
-	p, err := shim.Prepare(h.t.Context(), h.options.Shim, dir, nil)
+	ids, err := mount.Map(mount.IDs{First: o.FirstID, Size: spec.IDs})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = ids.Close() }()
+	p, err := shim.Prepare(h.t.Context(), h.options.Shim, dir, ids, nil)
 	if err != nil {
 		h.t.Fatal(err)
 	}

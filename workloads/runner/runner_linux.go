@@ -13,9 +13,11 @@ import (
 
 	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/workloads"
+	"github.com/twinkeel/twinkeel/workloads/mount"
 	"github.com/twinkeel/twinkeel/workloads/network"
 	"github.com/twinkeel/twinkeel/workloads/oci"
 	"github.com/twinkeel/twinkeel/workloads/shim"
+	"github.com/twinkeel/twinkeel/workloads/spec"
 	"github.com/twinkeel/twinkeel/workloads/vm"
 )
 
@@ -42,8 +44,12 @@ type Options struct {
 // Runner runs units by shims. It is safe for concurrent use; there is one on a host.
 type Runner struct {
 	Options
-	mu     sync.Mutex // held while roles change
 	finder oci.Finder
+
+	mu sync.Mutex // held while roles change
+	// mappings are to the ids of applications that were started, by the first of them. They
+	// are kept: each takes a process to make, and is what each start needs.
+	mappings map[uint32]*mount.Mapping
 }
 
 var (
@@ -142,12 +148,32 @@ func (r *Runner) spawn(ctx context.Context, o *shim.Order, sockets []*os.File) e
 	if err := r.bridge(ctx, o); err != nil {
 		return err
 	}
-	ended, err := shim.Spawn(ctx, r.Shim, r.dir(o.ID), sockets)
+	ids, err := r.mapping(o.FirstID)
+	if err != nil {
+		return err
+	}
+	ended, err := shim.Spawn(ctx, r.Shim, r.dir(o.ID), ids, sockets)
 	if err != nil {
 		return err
 	}
 	go r.watch(o, ended)
 	return nil
+}
+
+// mapping is that to the ids from first on.
+func (r *Runner) mapping(first uint32) (*mount.Mapping, error) {
+	if m := r.mappings[first]; m != nil {
+		return m, nil
+	}
+	m, err := mount.Map(mount.IDs{First: first, Size: spec.IDs})
+	if err != nil {
+		return nil, err
+	}
+	if r.mappings == nil {
+		r.mappings = map[uint32]*mount.Mapping{}
+	}
+	r.mappings[first] = m
+	return m, nil
 }
 
 // bridge makes the one that an order's link leads to, if it has one.

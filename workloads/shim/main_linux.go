@@ -25,12 +25,13 @@ import (
 )
 
 // Descriptors that a shim is started with: what it says of its start, what it is told to
-// start at, and from the next one on the listening sockets of its application, in the order
-// of the manifest.
+// start at, the mapping to its ids, and from the next one on the listening sockets of its
+// application, in the order of the manifest.
 const (
 	reportFD = 3
 	wordFD   = 4
-	socketFD = 5
+	idsFD    = 5
+	socketFD = 6
 )
 
 // report is what a shim says when its application runs or cannot run; and before that, if
@@ -71,6 +72,7 @@ func Main(ctx context.Context, dir string, log *slog.Logger) error {
 	say, word := os.NewFile(reportFD, "report"), os.NewFile(wordFD, "word")
 	unix.CloseOnExec(reportFD)
 	unix.CloseOnExec(wordFD)
+	unix.CloseOnExec(idsFD)
 	s := &supervisor{dir: dir, log: log, groups: oci.Groups(), stops: make(chan stopping)}
 	lock, err := s.prepare(ctx)
 	if err != nil {
@@ -204,11 +206,9 @@ func (s *supervisor) mount(ctx context.Context) error {
 			return fmt.Errorf("volume %s: %w", v.Name, err)
 		}
 	}
-	ids, err := mount.Map(mount.IDs{First: s.order.FirstID, Size: spec.IDs})
-	if err != nil {
-		return err
-	}
+	ids := mount.Mapped(os.NewFile(idsFD, "ids"))
 	defer func() { _ = ids.Close() }()
+	var err error
 	image := s.path("image")
 	if m.Isolation.Level == "vm" { // another kernel's to look into
 		if err := os.WriteFile(image, nil, 0o444); err != nil {

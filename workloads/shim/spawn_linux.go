@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/twinkeel/twinkeel/workloads"
+	"github.com/twinkeel/twinkeel/workloads/mount"
 )
 
 // Held is a shim that has done all that it can before its application starts. It ends if
@@ -25,10 +26,11 @@ type Held struct {
 
 // Spawn starts a shim for a directory, which holds its order, by command with the
 // directory's name appended, and returns when its application runs. It hands over the
-// application's listening sockets. The shim lives on without the caller; ended is closed
-// when it does end before the caller.
-func Spawn(ctx context.Context, command []string, dir string, sockets []*os.File) (ended <-chan struct{}, err error) {
-	h, err := spawn(command, dir, sockets, true)
+// mapping to the order's ids, which takes a process to make, and the application's
+// listening sockets. The shim lives on without the caller; ended is closed when it does end
+// before the caller.
+func Spawn(ctx context.Context, command []string, dir string, ids *mount.Mapping, sockets []*os.File) (ended <-chan struct{}, err error) {
+	h, err := spawn(command, dir, ids, sockets, true)
 	if err != nil {
 		return nil, err
 	}
@@ -36,8 +38,8 @@ func Spawn(ctx context.Context, command []string, dir string, sockets []*os.File
 }
 
 // Prepare is Spawn up to the moment before the application starts.
-func Prepare(ctx context.Context, command []string, dir string, sockets []*os.File) (*Held, error) {
-	h, err := spawn(command, dir, sockets, false)
+func Prepare(ctx context.Context, command []string, dir string, ids *mount.Mapping, sockets []*os.File) (*Held, error) {
+	h, err := spawn(command, dir, ids, sockets, false)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +62,7 @@ func (h *Held) Close() error { return errors.Join(h.word.Close(), h.close()) }
 const word = "\n"
 
 // spawn starts a shim that waits for the word, or that has been given it.
-func spawn(command []string, dir string, sockets []*os.File, given bool) (*Held, error) {
+func spawn(command []string, dir string, ids *mount.Mapping, sockets []*os.File, given bool) (*Held, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start shim: %w", err)
@@ -78,7 +80,7 @@ func spawn(command []string, dir string, sockets []*os.File, given bool) (*Held,
 	c.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=1"}
 	c.Dir = "/"
 	c.Stderr = os.Stderr
-	c.ExtraFiles = append([]*os.File{w, wordR}, sockets...)
+	c.ExtraFiles = append([]*os.File{w, wordR, ids.File()}, sockets...)
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: syscall.CLONE_NEWNS}
 	err = c.Start()
 	_, _ = w.Close(), wordR.Close()
