@@ -43,7 +43,7 @@ test:
 	.ci/install e2e
 	$(MAKE) --no-print-directory check
 	CGO_ENABLED=1 $(GO) test -race -timeout 40m -skip PlantedBug ./...
-	CGO_ENABLED=0 $(GO) test -count=1 -timeout 40m -run 'EveryFault|RandomHistories|PlantedBug' ./agent ./internal/sim/...
+	CGO_ENABLED=0 $(GO) test -count=1 -timeout 40m -run 'EveryFault|EverySubset|EveryTwoCuts|RandomHistories|PlantedBug' ./agent ./internal/sim/...
 	.ci/install deb
 	cd packaging && CGO_ENABLED=0 $(GO) test -timeout 10m ./...
 	.ci/fuzz $(FUZZTIME)
@@ -100,7 +100,7 @@ proof:
 campaign:
 	@mkdir -p .cache
 	CGO_ENABLED=0 $(GO) build -trimpath -o .cache/proof ./internal/proof
-	.cache/proof -histories 2000000 -seed 1000000 -states 1000 -all-file-systems -progress .cache/campaign.json $(SITTING)
+	.cache/proof -histories 2000000 -seed 1000000 -states 1000 -all-file-systems -two-cuts -progress .cache/campaign.json $(SITTING)
 	CGO_ENABLED=1 TWINKEEL_LONG=1 $(GO) test -race -count=1 -timeout 6h ./...
 	CGO_ENABLED=1 $(GO) test -count=1 -timeout 6h \
 		$$(git grep -lE '^[[:space:]]+"pgregory.net/rapid"$$' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.checks=$(CHECKS)

@@ -15,6 +15,7 @@ import (
 	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/internal/durable"
 	"github.com/twinkeel/twinkeel/internal/sim"
+	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/signing"
 )
@@ -38,9 +39,11 @@ type story struct {
 	mirror bool
 	// rollback lets the update happen without faults; the operator then goes back.
 	rollback bool
-	want     string // version that runs in the end
-	denied   string // version that is denied in the end, or ""
-	code     string // of the denial
+	// skew has release 2 bring an agent that writes a newer format of the state.
+	skew   bool
+	want   string // version that runs in the end
+	denied string // version that is denied in the end, or ""
+	code   string // of the denial
 }
 
 var stories = []story{
@@ -61,11 +64,13 @@ type fault struct {
 	n      int    // before this effect, counted from the update's first poll; or this call
 	fate   sim.Fate
 	seed   uint64
-	abrupt bool // reboots flush nothing
+	subset uint64 // with the fate chosen
+	abrupt bool   // reboots flush nothing
+	second int    // the power goes again, before this effect after the first cut; 0: it does not
 }
 
 func (f fault) String() string {
-	return fmt.Sprintf("%s %d, fate %s, seed %d, abrupt %t", f.kind, f.n, f.fate, f.seed, f.abrupt)
+	return fmt.Sprintf("%s %d, fate %s, subset %b, seed %d, abrupt %t, second %d", f.kind, f.n, f.fate, f.subset, f.seed, f.abrupt, f.second)
 }
 
 // plans are the faults of which every n is played in every story.
@@ -87,8 +92,11 @@ type world struct {
 	second map[sim.Behaviour]*sim.Release
 	files2 map[sim.Behaviour]map[string][]byte
 	size   int64
-	// verdicts over metadata are the same in every history.
+	// What is worked out of metadata, images and payloads is the same in every history.
 	verdicts signing.Verdicts
+	hashes   verity.Hashes
+	plans    sim.Plans
+	memory   sim.Memory
 }
 
 var (
@@ -132,23 +140,38 @@ type history struct {
 	new         *sim.Release
 	states      map[string]bool
 	goBack      bool // the operator wants the other slot
+	unflushed   int  // writes at the first cut; -1: there was none
+	second      int  // the power goes once more, before this effect after a cut
 	lost        int  // trial boots in which the power failed
 	afterDenial int  // trial boots of a release that was denied
 }
 
 // begin makes the machine, without faults, up to the point where the story starts.
-func begin(s story, seed uint64) (*history, error) {
+func begin(s story, seed uint64) (*history, error) { return beginIn(s, seed, false) }
+
+// beginIn is begin; a quiet history has no trace.
+func beginIn(s story, seed uint64, quiet bool) (*history, error) {
 	w := smallWorld()
 	if s.big {
 		w = bigWorld()
 	}
 	h := &history{story: s, w: w, new: w.second[s.behaviour], states: map[string]bool{}}
-	m, err := sim.NewMachine(seed, noon, w.size, w.root, w.first, sim.Simulated)
+	in := sim.NewWorld(seed, noon)
+	in.Quiet, in.Memory = quiet, &w.memory
+	m, err := sim.NewMachineIn(in, w.size, w.root, w.first, sim.Simulated)
 	if err != nil {
 		return nil, err
 	}
 	h.m = m
-	m.Options.Verdicts = &w.verdicts
+	m.Options.Verdicts, m.Options.Hashes, m.Net.Plans = &w.verdicts, &w.hashes, &w.plans
+	if s.skew {
+		m.Entered = func(r *sim.Release) {
+			m.Options.StateFormat = 1
+			if r == h.new {
+				m.Options.StateFormat = 2
+			}
+		}
+	}
 	m.Net.Serve(w.files1)
 	m.Releases = append(m.Releases, h.new)
 	manifest, err := w.first.Manifest.Encode()
@@ -225,6 +248,13 @@ func (h *history) settle() error {
 			}
 		})
 		h.states[h.key()] = true
+		if end == sim.PowerCut && h.unflushed < 0 {
+			h.unflushed = h.m.AtCut()
+		}
+		if end == sim.PowerCut && h.second > 0 {
+			h.m.CutAt(h.second, sim.PowerCut)
+			h.second = 0
+		}
 		if end == sim.Returned && rounds < 200 || len(h.m.Broken()) > 0 {
 			return nil
 		}
@@ -318,13 +348,23 @@ func (h *history) tail() string {
 }
 
 // play runs a story with one fault. It reports whether the fault happened, and what was
-// wrong in the end.
+// wrong in the end. Only a history in which something was wrong has a trace.
 func play(s story, f fault) (h *history, happened bool, wrong []string, err error) {
-	h, err = begin(s, f.seed)
+	h, happened, wrong, err = playIn(s, f, true)
+	if err == nil && len(wrong) > 0 {
+		h, happened, wrong, err = playIn(s, f, false)
+	}
+	return h, happened, wrong, err
+}
+
+func playIn(s story, f fault, quiet bool) (h *history, happened bool, wrong []string, err error) {
+	h, err = beginIn(s, f.seed, quiet)
 	if err != nil {
 		return h, false, nil, err
 	}
-	h.m.Fate, h.m.Abrupt = f.fate, f.abrupt
+	defer h.m.End()
+	h.m.Fate, h.m.Subset, h.m.Abrupt = f.fate, f.subset, f.abrupt
+	h.second, h.unflushed = f.second, -1
 	switch f.kind {
 	case "cut":
 		h.m.CutAt(f.n, sim.PowerCut)

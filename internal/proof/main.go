@@ -33,6 +33,7 @@ type settings struct {
 	out       string
 	progress  string
 	sitting   time.Duration
+	cuts      bool
 }
 
 func main() {
@@ -44,6 +45,7 @@ func main() {
 	flag.BoolVar(&s.all, "all-file-systems", false, "xfs and btrfs as well as ext4")
 	flag.StringVar(&s.out, "o", "docs/PROOF.md", "file to write")
 	flag.StringVar(&s.progress, "progress", "", "file that says how far the histories have come, to go on from if it is there; \"\": none")
+	flag.BoolVar(&s.cuts, "two-cuts", false, "every two cuts of the exhaustive stories, and not a sample")
 	flag.DurationVar(&s.sitting, "for", 0, "end the histories after so long, as SIGTERM does; 0: not")
 	flag.Parse()
 	debug.SetGCPercent(800) // histories are short and leave nothing behind
@@ -73,7 +75,7 @@ func prove(ctx context.Context, w io.Writer, s settings) error {
 	if errors.Is(err, errInterrupted) {
 		return err // the page ends here, and says so
 	}
-	return errors.Join(err, planted(ctx, w, s), rig(ctx, w, s))
+	return errors.Join(err, exhaustive(ctx, w, s.cuts), planted(ctx, w, s), rig(ctx, w, s))
 }
 
 // revision names the commit that is checked out, and says if anything but the page was

@@ -133,6 +133,8 @@ func (p *Applications) crash(Fate)   { clear(p.running); clear(p.trials) }
 func (p *Applications) settle()      { clear(p.running); clear(p.trials) }
 func (p *Applications) releaseLock() {}
 
+func (p *Applications) unflushed() int { return 0 }
+
 // OpenRead implements agent.AppImages.
 func (p *Applications) OpenRead(root release.Digest) (partitions.OpenDevice, error) {
 	if err := p.w.call(op{verb: "open image", name: root.Short()}); err != nil {

@@ -230,6 +230,8 @@ func (d *Dir) Bytes(name string) []byte { return d.view[name] }
 
 func (d *Dir) releaseLock() { d.locked = false }
 
+func (d *Dir) unflushed() int { return len(d.names) }
+
 func (d *Dir) settle() {
 	for _, op := range d.names {
 		op.on(d.stable)
@@ -243,6 +245,12 @@ func (d *Dir) crash(fate Fate) {
 		d.settle()
 	case Mixed:
 		d.mix()
+	case Chosen:
+		for _, op := range d.names {
+			if d.w.arrives() {
+				op.on(d.stable)
+			}
+		}
 	}
 	d.names, d.list = nil, nil
 	clear(d.view)

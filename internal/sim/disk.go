@@ -177,6 +177,8 @@ func (d *Disk) Rot(off int64) {
 
 func (d *Disk) releaseLock() {}
 
+func (d *Disk) unflushed() int { return len(d.cache) }
+
 // changed notes that both contents may be others now.
 func (d *Disk) changed() {
 	d.views++
@@ -215,6 +217,12 @@ func (d *Disk) crash(fate Fate) {
 		d.settle()
 	case Mixed:
 		d.mix()
+	case Chosen:
+		for _, c := range d.cache {
+			if d.w.arrives() {
+				copy(d.stable[c.off:], c.data)
+			}
+		}
 	}
 	for _, c := range d.cache {
 		end := c.off + int64(len(c.data))

@@ -55,6 +55,8 @@ func (s *Slots) releaseLock() { clear(s.writers) }
 func (s *Slots) settle()      {}
 func (s *Slots) crash(Fate)   {}
 
+func (s *Slots) unflushed() int { return 0 }
+
 // reader is a disk opened for reading.
 type reader struct{ *Disk }
 

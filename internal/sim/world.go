@@ -20,13 +20,14 @@ type Fate int
 
 // The fates.
 const (
-	Lost  Fate = iota // nothing of it arrived
-	Kept              // all of it arrived
-	Mixed             // any part of it in any order, sectors torn or garbage, by the seed
+	Lost   Fate = iota // nothing of it arrived
+	Kept               // all of it arrived
+	Mixed              // any part of it in any order, sectors torn or garbage, by the seed
+	Chosen             // the part that Subset says, each write of it whole
 )
 
 // String names the fate.
-func (f Fate) String() string { return [...]string{"lost", "kept", "mixed"}[f] }
+func (f Fate) String() string { return [...]string{"lost", "kept", "mixed", "chosen"}[f] }
 
 // Profile is how far a file system may reorder what was not synced.
 type Profile int
@@ -57,7 +58,8 @@ type ending struct{ end End }
 
 // part is something whose content a crash changes.
 type part interface {
-	crash(Fate)   // the power went
+	crash(Fate) // the power went
+	unflushed() int
 	settle()      // a clean shutdown: all that is cached arrives
 	releaseLock() // its holder is gone
 }
@@ -66,6 +68,7 @@ type part interface {
 // effects. It is used from one goroutine.
 type World struct {
 	Fate    Fate    // of what is not flushed at a cut
+	Subset  uint64  // with Chosen: a bit for each write that was not flushed, set if it arrives
 	Profile Profile // of every directory
 	Abrupt  bool    // a reboot flushes nothing, as one by a watchdog
 
@@ -84,6 +87,7 @@ type World struct {
 	calls   int // calls of any kind so far
 	cutAt   int // the effect before which the run ends; 0: none
 	cutAs   End
+	atCut   int // writes that were not flushed when the power went last
 	failAt  int // the call that fails; 0: none
 	failAs  error
 	failed  bool   // a call failed in this run
@@ -91,6 +95,7 @@ type World struct {
 	evening func() // ends the daemon
 	running bool
 	dead    bool // the run was ended; whatever still unwinds has no effect
+	end     End  // of the run that was ended
 	parts   []part
 	trace   []string
 	broken  []string
@@ -148,6 +153,9 @@ func (w *World) Run(f func()) (end End) {
 		default:
 			panic(r)
 		}
+		if end == PowerCut {
+			w.atCut = w.unflushed()
+		}
 		for _, p := range w.parts {
 			p.releaseLock()
 			switch {
@@ -161,9 +169,27 @@ func (w *World) Run(f func()) (end End) {
 	f()
 	if w.dead {
 		// Somebody on the way up recovered the panic. The world has stopped anyway.
-		panic(ending{w.cutAs})
+		panic(ending{w.end})
 	}
 	return Returned
+}
+
+func (w *World) unflushed() (n int) {
+	for _, p := range w.parts {
+		n += p.unflushed()
+	}
+	return n
+}
+
+// AtCut is how many writes and changes of directories were not flushed when the power went
+// last. With the Fate Chosen there are so many bits in Subset, oldest first in each part.
+func (w *World) AtCut() int { return w.atCut }
+
+// arrives takes the next bit of Subset.
+func (w *World) arrives() bool {
+	bit := w.Subset & 1
+	w.Subset >>= 1
+	return bit == 1
 }
 
 // Reboot is the agent's reboot function: it never returns.
@@ -171,7 +197,7 @@ func (w *World) Reboot(context.Context) error {
 	if err := w.effect(op{verb: "reboot"}); err != nil {
 		return err
 	}
-	w.dead, w.cutAs = true, Rebooted
+	w.dead, w.end = true, Rebooted
 	panic(ending{Rebooted})
 }
 
@@ -203,14 +229,14 @@ func (o op) String() string {
 func (w *World) effect(o op) error {
 	w.effects++
 	if w.dead {
-		panic(ending{w.cutAs})
+		panic(ending{w.end})
 	}
 	if w.running && w.cutAt == w.effects {
 		if !w.Quiet {
 			w.note("%s before %s", w.cutAs, o)
 		}
-		w.dead, w.cutAt = true, 0
-		panic(ending{w.cutAs})
+		w.dead, w.end, w.cutAt = true, w.cutAs, 0
+		panic(ending{w.end})
 	}
 	return w.call(o)
 }
@@ -219,7 +245,7 @@ func (w *World) effect(o op) error {
 // nothing more, whatever of the process still unwinds.
 func (w *World) call(o op) error {
 	if w.dead {
-		panic(ending{w.cutAs})
+		panic(ending{w.end})
 	}
 	w.calls++
 	if !w.Quiet {
@@ -295,7 +321,7 @@ func (c Clock) Now() time.Time {
 // Sleep implements agent.Clock.
 func (c Clock) Sleep(ctx context.Context, d time.Duration) error {
 	if c.w.dead {
-		panic(ending{c.w.cutAs})
+		panic(ending{c.w.end})
 	}
 	c.w.Pass(max(d, time.Millisecond))
 	if c.w.naps > 0 && d >= nap {
