@@ -13,5 +13,5 @@
 // What it says of a damaged image may be wrong.
 //
 // It reads what Linux's fs/erofs/erofs_fs.h describes, without extra devices, and writes
-// nothing. It imports nothing of this module.
+// nothing. It imports internal/filetree and nothing else of this module.
 package erofs

@@ -14,13 +14,13 @@ func (w *walker) extents(n inode) ([]Extent, error) {
 	var err error
 	switch n.layout {
 	case layoutPlain:
-		list = []Extent{{w.address(uint64(n.data)), int64(n.size)}}
+		list = []Extent{{Offset: w.address(uint64(n.data)), Length: int64(n.size)}}
 	case layoutInline:
 		tail := int64((n.size-1)%uint64(w.block)) + 1
 		if whole := int64(n.size) - tail; whole > 0 {
-			list = append(list, Extent{w.address(uint64(n.data)), whole})
+			list = append(list, Extent{Offset: w.address(uint64(n.data)), Length: whole})
 		}
-		list = append(list, Extent{n.at + n.length, tail})
+		list = append(list, Extent{Offset: n.at + n.length, Length: tail})
 	case layoutChunks:
 		list, err = w.chunks(n)
 	case layoutCompressedFull, layoutCompressedCompact:
@@ -32,7 +32,7 @@ func (w *walker) extents(n inode) ([]Extent, error) {
 		return nil, err
 	}
 	for _, e := range list {
-		if e.Offset < 0 || e.Length < 0 || e.Offset > w.size || e.Length > w.size-e.Offset {
+		if e.Offset < 0 || e.Length < 0 || e.Offset > w.Size || e.Length > w.Size-e.Offset {
 			return nil, fmt.Errorf("%w: data of %d bytes at %d", ErrFormat, e.Length, e.Offset)
 		}
 	}
@@ -62,7 +62,7 @@ func (w *walker) chunks(n inode) ([]Extent, error) {
 	if count > maxChunks {
 		return nil, fmt.Errorf("%w: %d chunks", ErrFormat, count)
 	}
-	table, err := w.read((n.at+n.length+entry-1)/entry*entry, count*entry)
+	table, err := w.Read((n.at+n.length+entry-1)/entry*entry, count*entry)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (w *walker) chunks(n inode) ([]Extent, error) {
 		if block == noBlock {
 			continue // a hole
 		}
-		e := Extent{w.address(uint64(block)), min(int64(1)<<bits, size-i<<bits)}
+		e := Extent{Offset: w.address(uint64(block)), Length: min(int64(1)<<bits, size-i<<bits)}
 		if last := len(list) - 1; last >= 0 && list[last].Offset+list[last].Length == e.Offset {
 			list[last].Length += e.Length
 		} else {
@@ -105,7 +105,7 @@ func (w *walker) compressed(n inode) ([]Extent, error) {
 		return nil, nil // all of it is elsewhere
 	}
 	at := (n.at + n.length + 7) &^ 7
-	header, err := w.read(at, mapHeader)
+	header, err := w.Read(at, mapHeader)
 	if err != nil {
 		return nil, err
 	}
@@ -131,10 +131,10 @@ func (w *walker) compressed(n inode) ([]Extent, error) {
 			add = 1
 		}
 	}
-	b, err := w.read(at, 4)
+	b, err := w.Read(at, 4)
 	if err != nil {
 		return nil, err
 	}
 	first := uint64(binary.LittleEndian.Uint32(b)) + add
-	return []Extent{{w.address(first), w.address(uint64(n.data))}}, nil
+	return []Extent{{Offset: w.address(first), Length: w.address(uint64(n.data))}}, nil
 }

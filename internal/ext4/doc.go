@@ -13,5 +13,6 @@
 // What it says of a damaged image may be wrong.
 //
 // It reads what Linux's Documentation/filesystems/ext4 describes, without regard to a
-// journal that was not replayed, and writes nothing. It imports nothing of this module.
+// journal that was not replayed, and writes nothing. It imports
+// internal/filetree and nothing else of this module.
 package ext4

@@ -30,7 +30,7 @@ type layout struct {
 func (l *layout) add(first, block, count uint64) error {
 	at := l.address(block)
 	start := int64(first) << l.super.blockBits
-	if first < l.next || at < 0 || count > uint64(l.walker.size)>>l.super.blockBits {
+	if first < l.next || at < 0 || count > uint64(l.walker.Size)>>l.super.blockBits {
 		return fmt.Errorf("%w: %d blocks at %d", ErrFormat, count, block)
 	}
 	l.next = first + count
@@ -38,7 +38,7 @@ func (l *layout) add(first, block, count uint64) error {
 	if length <= 0 {
 		return nil // reserved, behind the end
 	}
-	if length > l.walker.size-at {
+	if length > l.walker.Size-at {
 		return fmt.Errorf("%w: %d bytes at %d", ErrFormat, length, at)
 	}
 	if last := len(l.list) - 1; last >= 0 && l.list[last].Offset+l.list[last].Length == at {
@@ -48,7 +48,7 @@ func (l *layout) add(first, block, count uint64) error {
 	if len(l.list) == maxExtents {
 		return fmt.Errorf("%w: more than %d extents", ErrFormat, maxExtents)
 	}
-	l.list = append(l.list, Extent{at, length})
+	l.list = append(l.list, Extent{Offset: at, Length: length})
 	return nil
 }
 
@@ -88,7 +88,7 @@ func (l *layout) node(block uint64) ([]byte, error) {
 	if l.nodes++; l.nodes > maxNodes {
 		return nil, fmt.Errorf("%w: more than %d blocks of extents", ErrFormat, maxNodes)
 	}
-	return l.read(l.address(block), l.block)
+	return l.Read(l.address(block), l.block)
 }
 
 // numbers reads the block numbers of a file without extents: 12 blocks, then one block of
