@@ -34,6 +34,9 @@ func (a *Agent) converge(ctx context.Context, m machine) error {
 			return err
 		}
 		if choices.Apps[name].Stopped {
+			if err := a.stayStopped(ctx, name); err != nil {
+				a.problem(name, err)
+			}
 			continue
 		}
 		if err := a.runApp(ctx, m, w); err != nil {
@@ -43,6 +46,19 @@ func (a *Agent) converge(ctx context.Context, m machine) error {
 			// The others run all the same.
 			a.problem(name, err)
 		}
+	}
+	return nil
+}
+
+// stayStopped ends an application that the operator wants stopped: the agent that was told
+// so may have ended between writing that down and doing it.
+func (a *Agent) stayStopped(ctx context.Context, name string) error {
+	s, err := a.o.Apps.Prober.Status(ctx, name)
+	if err == nil && s.Running {
+		err = a.o.Apps.Runner.Stop(ctx, name)
+	}
+	if err != nil {
+		return fmt.Errorf("keep app %s stopped: %w", name, err)
 	}
 	return nil
 }
