@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/workloads/oci"
 )
 
 // story is a publisher and a host.
@@ -35,9 +37,14 @@ func newStory(t *testing.T) *story {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Another copy of this test, or a host's own agent, is not disturbed.
+	instance := fmt.Sprintf("tkstory%d", os.Getpid())
 	s := &story{t: t, dir: dir, bin: filepath.Join(dir, "bin"), site: filepath.Join(dir, "site")}
 	t.Cleanup(func() {
 		s.killDaemon()
+		if err := oci.Groups().Kill(context.Background(), "/"+instance); err != nil {
+			t.Error(err)
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
@@ -65,12 +72,12 @@ root = "%[1]s/site/repository/metadata/1.root.json"
 socket = "%[1]s/s"
 [apps]
 path = "%[1]s/apps"
-instance = "tkstory"
+instance = "%[3]s"
 bridge = "tkstory0"
 [[app]]
 name = "notes"
 publisher = "acme"
-`, dir, web.URL)
+`, dir, web.URL, instance)
 	if err := os.WriteFile(filepath.Join(dir, "twinkeel.toml"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
