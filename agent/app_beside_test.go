@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"context"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -27,25 +26,12 @@ const (
 
 // besideWorld is a repository with applications that are switched, not stopped.
 var besideWorld = sync.OnceValue(func() *appWorld {
-	must := func(err error) {
-		if err != nil {
-			panic(err)
-		}
-	}
-	dir, err := os.MkdirTemp("", "keys")
-	must(err)
-	p, err := sim.NewPublisher(dir, noon.AddDate(1, 0, 0))
-	must(err)
-	must(os.RemoveAll(dir))
 	const size = 8 << 12
-	w := &appWorld{root: p.Root(), size: size + 256<<10}
-	first, err := p.Release(sim.Spec{Version: "1", Images: map[string][]byte{"root": sim.Image(size, 1)}})
-	must(err)
-	must(p.Direct(first, nil))
-	w.os = append(w.os, first)
+	w := newAppWorld(size)
+	w.release(sim.Spec{Version: "1", Images: map[string][]byte{"root": sim.Image(size, 1)}})
 	image := sim.Image(4<<12, 7)
 	app := func(name, version, strategy string, b sim.Behaviour, change func(*release.AppManifest)) {
-		a, err := p.App(sim.AppSpec{Name: name, Version: version, Image: sim.Edit(image, uint64(len(w.apps))), Format: 1, Behaviour: b, Change: func(m *release.AppManifest) {
+		w.stage(w.app(sim.AppSpec{Name: name, Version: version, Image: sim.Edit(image, uint64(len(w.apps))), Format: 1, Behaviour: b, Change: func(m *release.AppManifest) {
 			m.Update.Strategy, m.Data = strategy, nil
 			m.Health.Probation = release.Duration(8 * time.Second)
 			m.Network = release.AppNetwork{Mode: "private"}
@@ -55,10 +41,7 @@ var besideWorld = sync.OnceValue(func() *appWorld {
 			if change != nil {
 				change(m)
 			}
-		}})
-		must(err)
-		w.apps = append(w.apps, a)
-		w.files = append(w.files, p.Files())
+		}}))
 	}
 	app("api", "1", "parallel", sim.Healthy, nil)
 	app("api", "2", "parallel", sim.Healthy, nil)
@@ -69,7 +52,7 @@ var besideWorld = sync.OnceValue(func() *appWorld {
 	})
 	app("sock", "1", "socket", sim.Healthy, nil)
 	app("sock", "2", "socket", sim.Healthy, nil)
-	return w
+	return w.appWorld
 })
 
 // besideStory is one history of an application that is switched, of which every single

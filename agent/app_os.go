@@ -66,7 +66,7 @@ func (a *Agent) releaseApp(ctx context.Context, c *signing.Client, src signing.S
 		if o.app != r.Digest {
 			return DeployedApp{}, &Refusal{Reason{CodeUntrusted, fmt.Sprintf("app %s %s: digest: got %s, the release names %s", r.Name, r.Version, o.app.Short(), r.Digest.Short())}, nil}
 		}
-		if err := a.saveApps(appManifestFile(o.app), &manifestRecord{o.raw}); err != nil {
+		if err := a.keepManifest(o.app, o.raw); err != nil {
 			return DeployedApp{}, err
 		}
 	}

@@ -3,7 +3,6 @@ package agent_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -18,23 +17,10 @@ import (
 // data: web, whose versions read their own format alone, and db, which reads the next
 // one, too. Without web, it is db alone.
 func bundle(web bool) *appWorld {
-	must := func(err error) {
-		if err != nil {
-			panic(err)
-		}
-	}
-	dir, err := os.MkdirTemp("", "keys")
-	must(err)
-	p, err := sim.NewPublisher(dir, noon.AddDate(1, 0, 0))
-	must(err)
-	must(os.RemoveAll(dir))
 	const size = 6 << 12
-	w := &appWorld{root: p.Root(), size: size + 256<<10}
+	w := newAppWorld(size)
 	app := func(name, version string, format, reads int) *sim.App {
-		a, err := p.App(sim.AppSpec{Name: name, Version: version, Image: sim.Image(3<<12, uint64(len(w.apps))), Format: format, Reads: reads})
-		must(err)
-		w.apps = append(w.apps, a)
-		return a
+		return w.app(sim.AppSpec{Name: name, Version: version, Image: sim.Image(3<<12, uint64(len(w.apps))), Format: format, Reads: reads})
 	}
 	web1, web2 := app("web", "1", 1, 1), app("web", "2", 2, 2)
 	db1, db2 := app("db", "1", 1, 2), app("db", "2", 2, 2)
@@ -49,13 +35,10 @@ func bundle(web bool) *appWorld {
 		if w.os != nil {
 			s.From = w.os[len(w.os)-1:]
 		}
-		r, err := p.Release(s)
-		must(err)
-		must(p.Direct(r, nil))
-		w.os = append(w.os, r)
-		w.files = append(w.files, p.Files())
+		w.release(s)
+		w.stage(nil)
 	}
-	return w
+	return w.appWorld
 }
 
 var (

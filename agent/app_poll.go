@@ -33,6 +33,19 @@ type appOffer struct {
 	comeDown bool     // an older version is asked for
 }
 
+// refreshed returns what knows of the server's newest metadata, and where the rest is.
+func (a *Agent) refreshed(ctx context.Context) (*signing.Client, signing.Source, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, nil, err
+	}
+	src := source{a.net}
+	if err := c.Refresh(ctx, src); err != nil {
+		return nil, nil, trustRefusal("refresh trust metadata", err)
+	}
+	return c, src, nil
+}
+
 // pollApps asks what each wanted application should be, and opens a transaction for the
 // first one that may change. One at a time: what fails must not hold back the others.
 func (a *Agent) pollApps(ctx context.Context, m machine, only string, w wish) ([]appOffer, error) {
@@ -43,13 +56,9 @@ func (a *Agent) pollApps(ctx context.Context, m machine, only string, w wish) ([
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.client()
+	c, src, err := a.refreshed(ctx)
 	if err != nil {
 		return nil, err
-	}
-	src := source{a.net}
-	if err := c.Refresh(ctx, src); err != nil {
-		return nil, trustRefusal("refresh trust metadata", err)
 	}
 	var offers []appOffer
 	begun := false
@@ -265,7 +274,7 @@ func (o *appOffer) deployed(generation, base string) DeployedApp {
 
 // beginApp opens the transaction that installs or updates one application.
 func (a *Agent) beginApp(m machine, d *Deployment, o appOffer, w wish) error {
-	if err := a.saveApps(appManifestFile(o.app), &manifestRecord{o.raw}); err != nil {
+	if err := a.keepManifest(o.app, o.raw); err != nil {
 		return err
 	}
 	old, has := d.App(o.name)
@@ -300,20 +309,27 @@ func (a *Agent) beginRemoval(m machine, d *Deployment) error {
 	return nil
 }
 
+// idleApps returns the journal if nothing is under way that applications have a part in,
+// and else says what is.
+func (a *Agent) idleApps() (AppTransaction, error) {
+	if phase := a.underWay(); phase != Idle && phase != Staging {
+		return AppTransaction{}, &Refusal{Reason{CodeBusy, osTrialText}, nil}
+	}
+	t, err := a.appJournal()
+	if err == nil && t.Phase != AppIdle {
+		err = &Refusal{Reason{CodeBusy, fmt.Sprintf("transaction %d of applications is %s", t.Seq, t.Phase)}, nil}
+	}
+	return t, err
+}
+
 // openApps opens a transaction from deployment d to what change makes of it.
 func (a *Agent) openApps(m machine, d *Deployment, t AppTransaction, change func(next *Deployment, generation string)) error {
-	if phase := a.underWay(); phase != Idle && phase != Staging {
-		return &Refusal{Reason{CodeBusy, osTrialText}, nil}
-	}
-	if err := a.st.writable(); err != nil {
-		return err
-	}
-	last, err := a.appJournal()
+	last, err := a.idleApps()
 	if err != nil {
 		return err
 	}
-	if last.Phase != AppIdle {
-		return &Refusal{Reason{CodeBusy, fmt.Sprintf("transaction %d of applications is %s", last.Seq, last.Phase)}, nil}
+	if err := a.st.writable(); err != nil {
+		return err
 	}
 	if d == nil {
 		// A host whose system nobody described still has a deployment.

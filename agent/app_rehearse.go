@@ -25,13 +25,9 @@ func (a *Agent) rehearseApp(ctx context.Context, m machine, r Request) (*Outcome
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.client()
+	c, src, err := a.refreshed(ctx)
 	if err != nil {
 		return nil, err
-	}
-	src := source{a.net}
-	if err := c.Refresh(ctx, src); err != nil {
-		return nil, trustRefusal("refresh trust metadata", err)
 	}
 	want, _ := a.wish(r.App.Name)
 	// Neither a hold nor a denial is against a rehearsal: it installs nothing.
@@ -45,7 +41,7 @@ func (a *Agent) rehearseApp(ctx context.Context, m machine, r Request) (*Outcome
 	if why := unrehearsable(o.manifest); why != "" {
 		return nil, &Refusal{Reason{CodeUsage, fmt.Sprintf("app %s %s cannot be rehearsed: %s", o.name, o.manifest.Version, why)}, nil}
 	}
-	if err := a.saveApps(appManifestFile(o.app), &manifestRecord{o.raw}); err != nil {
+	if err := a.keepManifest(o.app, o.raw); err != nil {
 		return nil, err
 	}
 	w := o.deployed(rehearsal, old.Generation)
@@ -74,15 +70,8 @@ func (a *Agent) mayRehearse(m machine, name string) (*Deployment, DeployedApp, e
 	if a.switcher() == nil {
 		return refuse(CodeUsage, "the runner of this host does not try a version beside another")
 	}
-	t, err := a.appJournal()
-	if err != nil {
+	if _, err := a.idleApps(); err != nil {
 		return nil, none, err
-	}
-	if t.Phase != AppIdle {
-		return refuse(CodeBusy, fmt.Sprintf("transaction %d of applications is %s", t.Seq, t.Phase))
-	}
-	if phase := a.underWay(); phase != Idle && phase != Staging {
-		return refuse(CodeBusy, osTrialText)
 	}
 	d, err := a.running(m)
 	if err != nil {

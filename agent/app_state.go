@@ -178,6 +178,11 @@ func (a *Agent) appJournal() (AppTransaction, error) {
 	return t, err
 }
 
+// keepManifest keeps the signed manifest of an application, as it was read.
+func (a *Agent) keepManifest(app release.Digest, raw []byte) error {
+	return a.saveApps(appManifestFile(app), &manifestRecord{raw})
+}
+
 func (a *Agent) saveAppJournal(t *AppTransaction) error { return a.saveApps(fileJournal, t) }
 
 func appManifestFile(d release.Digest) string { return "manifest-" + d.String() + ".json" }

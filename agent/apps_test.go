@@ -12,19 +12,7 @@ import (
 	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/internal/sim"
 	"github.com/twinkeel/twinkeel/release"
-	"github.com/twinkeel/twinkeel/signing"
 )
-
-// appWorld is a repository with one release of the OS and versions of an application; the
-// files grow from one stage to the next.
-type appWorld struct {
-	root     []byte
-	size     int64
-	os       []*sim.Release
-	apps     []*sim.App
-	files    []map[string][]byte // after each publication
-	verdicts signing.Verdicts
-}
 
 // the stages of an appWorld.
 const (
@@ -36,42 +24,18 @@ const (
 )
 
 var apps = sync.OnceValue(func() *appWorld {
-	must := func(err error) {
-		if err != nil {
-			panic(err)
-		}
-	}
-	dir, err := os.MkdirTemp("", "keys")
-	must(err)
-	p, err := sim.NewPublisher(dir, noon.AddDate(1, 0, 0))
-	must(err)
-	must(os.RemoveAll(dir))
 	const size = 8 << 12
-	w := &appWorld{root: p.Root(), size: size + 256<<10}
-	publish := func(s sim.Spec) *sim.Release {
-		r, err := p.Release(s)
-		must(err)
-		must(p.Direct(r, nil))
-		w.os = append(w.os, r)
-		return r
-	}
-	first := publish(sim.Spec{Version: "1", Images: map[string][]byte{"root": sim.Image(size, 1)}})
+	w := newAppWorld(size)
+	first := w.release(sim.Spec{Version: "1", Images: map[string][]byte{"root": sim.Image(size, 1)}})
 	image := sim.Image(6<<12, 7)
-	app := func(s sim.AppSpec) *sim.App {
-		a, err := p.App(s)
-		must(err)
-		w.apps = append(w.apps, a)
-		w.files = append(w.files, p.Files())
-		return a
-	}
-	one := app(sim.AppSpec{Name: "web", Version: "1", Image: image, Format: 1})
-	two := app(sim.AppSpec{Name: "web", Version: "2", Image: sim.Edit(image, 3), From: one, Format: 2})
-	app(sim.AppSpec{Name: "web", Version: "3", Image: sim.Edit(image, 4), From: two, Format: 2, Behaviour: sim.Unhealthy})
+	one := w.stage(w.app(sim.AppSpec{Name: "web", Version: "1", Image: image, Format: 1}))
+	two := w.stage(w.app(sim.AppSpec{Name: "web", Version: "2", Image: sim.Edit(image, 3), From: one, Format: 2}))
+	w.stage(w.app(sim.AppSpec{Name: "web", Version: "3", Image: sim.Edit(image, 4), From: two, Format: 2, Behaviour: sim.Unhealthy}))
 	for i, b := range []sim.Behaviour{sim.Healthy, sim.Unhealthy} {
-		publish(sim.Spec{Version: fmt.Sprint(i + 2), Images: map[string][]byte{"root": sim.Edit(sim.Image(size, 1), uint64(10+i))}, From: []*sim.Release{first}, Behaviour: b})
-		w.files = append(w.files, p.Files())
+		w.release(sim.Spec{Version: fmt.Sprint(i + 2), Images: map[string][]byte{"root": sim.Edit(sim.Image(size, 1), uint64(10+i))}, From: []*sim.Release{first}, Behaviour: b})
+		w.stage(nil)
 	}
-	return w
+	return w.appWorld
 })
 
 // appMachine is a machine that was set up with release 1, web 1 if installed, and then
@@ -79,45 +43,6 @@ var apps = sync.OnceValue(func() *appWorld {
 func appMachine(t testing.TB, seed uint64, installed ...int) *sim.Machine {
 	t.Helper()
 	return machineIn(t, apps(), "web", seed, installed...)
-}
-
-// machineIn is appMachine in another world, for its application called name.
-func machineIn(t testing.TB, w *appWorld, name string, seed uint64, installed ...int) *sim.Machine {
-	t.Helper()
-	m := bareMachine(t, w, seed)
-	m.Options.Apps.Wanted = []agent.AppWish{{Name: name, Publisher: sim.AppPublisher}}
-	m.Options.Rollout = "all"
-	for _, stage := range installed {
-		m.Net.Serve(w.files[stage])
-		m.Process(sim.Once)
-	}
-	return m
-}
-
-// bareMachine was set up with the first release of a world, and wants no applications yet.
-func bareMachine(t testing.TB, w *appWorld, seed uint64) *sim.Machine {
-	t.Helper()
-	m, err := sim.NewMachine(seed, noon, w.size, w.root, w.os[0], sim.Simulated)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range w.os[1:] {
-		own := *r // a story may change what it does
-		m.Releases = append(m.Releases, &own)
-	}
-	m.Options.Verdicts = &w.verdicts
-	m.NewApplications(w.apps...)
-	factory, err := w.os[0].Manifest.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Process(func(a *agent.Agent) {
-		_, err = a.Do(context.Background(), agent.Request{Verb: agent.VerbInit, Factory: factory}, nil)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
 }
 
 func wantApp(t testing.TB, m *sim.Machine, version string) {
