@@ -283,10 +283,10 @@ func withTree(path, image string, salt release.Salt) error {
 	return err
 }
 
-// dataImage makes the data partition, with the machine's identity and the manifest that
-// the factory installed.
-func (k *kit) dataImage(manifest []byte) (string, error) {
-	tree, image := filepath.Join(k.work, "data"), filepath.Join(k.work, "data.img")
+// dataTree makes a directory with what is on a new data partition: the machine's identity and
+// the manifest that the factory installed.
+func (k *kit) dataTree(manifest []byte) (string, error) {
+	tree := filepath.Join(k.work, "data")
 	if err := os.RemoveAll(tree); err != nil {
 		return "", err
 	}
@@ -302,6 +302,16 @@ func (k *kit) dataImage(manifest []byte) (string, error) {
 			return "", err
 		}
 	}
+	return tree, nil
+}
+
+// dataImage makes the data partition.
+func (k *kit) dataImage(manifest []byte) (string, error) {
+	tree, err := k.dataTree(manifest)
+	if err != nil {
+		return "", err
+	}
+	image := filepath.Join(k.work, "data.img")
 	return image, k.tool("mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, image, fmt.Sprintf("%dM", dataSize))
 }
 

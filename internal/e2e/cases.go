@@ -40,6 +40,7 @@ func scenarios() []scenario {
 		{name: "GRUB on UEFI: update, commit", sample: true, releases: []string{"2.0"}, loader: grubUEFI, tell: commits},
 		{name: "systemd-boot: update, commit", sample: true, releases: []string{"2.0"}, loader: systemdBoot, tell: commits},
 		{name: "arm64, GRUB on UEFI: update by delta, commit", releases: []string{"2.0"}, loader: arm64, tell: commits},
+		{name: "sectors of 4 KiB, GRUB on UEFI: unhealthy, then a good one", releases: []string{"2.0", "2.2"}, loader: largeSectors, tell: badThenGood()},
 		{name: "GRUB on UEFI: unhealthy, panic, good one", releases: []string{"2.0", "2.1", "2.2"}, loader: grubUEFI, tell: badThenGood("2.1")},
 		{name: "systemd-boot: unhealthy, panic, good one", releases: []string{"2.0", "2.1", "2.2"}, loader: systemdBoot, tell: badThenGood("2.1")},
 	}

@@ -41,8 +41,11 @@ var (
 	// All its programs are built for arm64 on whatever this runs on.
 	arm64 = loader{name: "grub", path: "/boot/twinkeel", uefi: true, title: "GRUB on UEFI, arm64", variant: "arm64", cmdline: " console=ttyAMA0"}
 
+	// The disk's sectors have 4 KiB.
+	largeSectors = loader{name: "grub", path: "/boot/twinkeel", uefi: true, variant: "large-sectors"}
+
 	// Those with releases and a disk of their own.
-	bases = []loader{grubBIOS, systemdBoot, keepsMemory, hasWatchdog, ownInitramfs, arm64}
+	bases = []loader{grubBIOS, systemdBoot, keepsMemory, hasWatchdog, ownInitramfs, arm64, largeSectors}
 )
 
 // id names what machines with the same disk have in common.

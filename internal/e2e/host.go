@@ -55,6 +55,9 @@ func (e *engine) newHost(name string, l loader) (*host, error) {
 		h.c.Memory = filepath.Join(h.dir, "memory")
 	}
 	h.c.Arm = l.variant == arm64.variant
+	if l.variant == largeSectors.variant {
+		h.c.Sector = sectorSize
+	}
 	h.c.Watchdog = l.variant == hasWatchdog.variant
 	e.mu.Lock()
 	disk := e.disks[l.id()]

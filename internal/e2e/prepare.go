@@ -95,10 +95,14 @@ func (e *engine) publish(l loader, trust []byte, versions map[string]bool) error
 		}
 	}
 	var err error
-	if l.name == systemdBoot.name {
-		e.disks[l.id()], err = e.kit.sdFactory("factory-"+l.id()+".img", factory, signed, filepath.Join(e.work, l.id()+"-boot-1.0.img"))
-	} else {
-		e.disks[l.id()], err = e.kit.factory("factory-"+l.id()+".img", l, factory, signed)
+	name := "factory-" + l.id() + ".img"
+	switch {
+	case l.variant == largeSectors.variant:
+		e.disks[l.id()], err = e.kit.largeFactory(name, l, factory, signed)
+	case l.name == systemdBoot.name:
+		e.disks[l.id()], err = e.kit.sdFactory(name, factory, signed, filepath.Join(e.work, l.id()+"-boot-1.0.img"))
+	default:
+		e.disks[l.id()], err = e.kit.factory(name, l, factory, signed)
 	}
 	return err
 }
