@@ -9,6 +9,9 @@
 // lives: whoever holds the lock is the only one to start the application, and first ends
 // whatever an earlier shim left.
 //
+// It starts its application at once or, where clients wait for that, at a word of the
+// agent's when all else is done (Prepare). Without the word it ends.
+//
 // Whatever is killed at whatever moment, the rest follows. Without its shim an
 // application runs on until the next shim of its directory ends it and starts it again;
 // its output waits in a named pipe meanwhile. Mounts and the application's network end
