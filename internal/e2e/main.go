@@ -101,10 +101,14 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	if err != nil {
 		return 0, err
 	}
+	defer func() {
+		if e.site != nil { // also if something fails once it serves
+			e.site.stop()
+		}
+	}()
 	if err := e.prepare(needed(cases)); err != nil {
 		return 0, err
 	}
-	defer e.site.stop()
 	fmt.Fprintf(out, "      %-58s %18.1f s\n", "images, releases, factory disk", time.Since(began).Seconds())
 	work := make(chan scenario)
 	var wg sync.WaitGroup
