@@ -115,12 +115,15 @@ func trustedWith(d metadata.DelegatedRole, target string) bool {
 
 // matches is the glob of TUF: no wildcard and no character class crosses a slash.
 func matches(pattern, target string) bool {
-	patterns, elements := strings.Split(pattern, "/"), strings.Split(target, "/")
-	if len(patterns) != len(elements) {
-		return false
-	}
-	for i, p := range patterns {
-		if ok, err := path.Match(p, elements[i]); !ok || err != nil {
+	for more := true; more; {
+		var p, element string
+		var another bool
+		p, pattern, more = strings.Cut(pattern, "/")
+		element, target, another = strings.Cut(target, "/")
+		if more != another {
+			return false
+		}
+		if ok, err := path.Match(p, element); !ok || err != nil {
 			return false
 		}
 	}

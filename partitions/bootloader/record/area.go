@@ -10,6 +10,7 @@ import (
 
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
+	"github.com/twinkeel/twinkeel/release"
 )
 
 // An area is one value, in 4096 bytes of its own:
@@ -89,9 +90,13 @@ func sumArea(b []byte, n int) [sha256.Size]byte {
 // Merge returns the JSON of v with the fields of old that v does not have: what a newer
 // version wrote into the record outlives an older one. Fields are sorted by name.
 func Merge(old []byte, v any) ([]byte, error) {
-	b, err := json.Marshal(v)
+	sorted, plain := inOrder(v)
+	b, err := json.Marshal(sorted)
 	if err != nil {
 		return nil, err
+	}
+	if plain && (old == nil || nothingElse(old)) {
+		return b, nil
 	}
 	var was any
 	if old != nil {
@@ -104,6 +109,53 @@ func Merge(old []byte, v any) ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(mergeAny(was, is))
+}
+
+// state and boot are what is written most often, with its fields sorted by name.
+type (
+	state struct {
+		Denied        release.Digest `json:"denied"`
+		DeniedAttempt uint64         `json:"deniedAttempt"`
+		Epoch         uint64         `json:"epoch"`
+		Slots         [2]slot        `json:"slots"`
+	}
+	slot struct {
+		Priority   uint8 `json:"priority"`
+		Successful bool  `json:"successful"`
+		Tries      uint8 `json:"tries"`
+	}
+	boot struct {
+		Fallback bool            `json:"fallback"`
+		Firmware bool            `json:"firmware"`
+		ID       string          `json:"id"`
+		Slot     partitions.Slot `json:"slot"`
+	}
+)
+
+// inOrder returns what v is written as, and whether its fields are sorted.
+func inOrder(v any) (any, bool) {
+	switch v := v.(type) {
+	case bootloader.State:
+		s := state{Denied: v.Denied, DeniedAttempt: v.DeniedAttempt, Epoch: v.Epoch}
+		for i, r := range v.Slots {
+			s.Slots[i] = slot{r.Priority, r.Successful, r.Tries}
+		}
+		return s, true
+	case bootloader.Boot:
+		return boot{v.Fallback, v.Firmware, v.ID, v.Slot}, true
+	}
+	return v, false
+}
+
+// nothingElse reports whether old is a record with no fields but those that this code
+// knows, as this code writes it.
+func nothingElse(old []byte) bool {
+	var s state
+	if json.Unmarshal(old, &s) != nil {
+		return false
+	}
+	b, err := json.Marshal(s)
+	return err == nil && bytes.Equal(b, old)
 }
 
 func decodeAny(b []byte) (v any, err error) {

@@ -209,7 +209,11 @@ func (r *Record) WriteArea(number int, old []byte, v any) error {
 	if err != nil {
 		return fmt.Errorf("boot record: area %d: %w", number, err)
 	}
-	return r.write(number, value, nil)
+	var decoded any
+	if _, plain := inOrder(v); plain {
+		decoded = v
+	}
+	return r.write(number, value, decoded)
 }
 
 // write durably replaces the value of an area. decoded is what value would be parsed to, or
