@@ -18,6 +18,7 @@ type Disk struct {
 	stable []byte // survives a power cut
 	view   []byte // what a reader sees
 	cache  []write
+	spare  [][]byte // that writes of before lay in
 	// honest disks never lie about a flush. No software survives a boot record that is
 	// lost after both of its copies were said to be durable.
 	honest bool
@@ -35,6 +36,9 @@ type write struct {
 	off  int64
 	data []byte
 }
+
+// maxSpare is how many writes a disk keeps the memory of.
+const maxSpare = 4
 
 // NewDisk adds a zeroed disk to the world. Reads and writes have to be multiples of
 // align bytes at multiples of align.
@@ -130,10 +134,36 @@ func (d *Disk) WriteAt(b []byte, off int64) (int, error) {
 	}
 	if n > 0 {
 		d.views++
-		d.cache = append(d.cache, write{off, slices.Clone(b[:n])})
+		d.cache = append(d.cache, write{off, d.clone(b[:n])})
 		copy(d.view[off:], b[:n])
 	}
 	return n, err
+}
+
+// clone returns a copy of b, in memory that is spare if some fits.
+func (d *Disk) clone(b []byte) []byte {
+	fit := -1
+	for i, s := range d.spare {
+		if cap(s) >= len(b) && (fit < 0 || cap(s) < cap(d.spare[fit])) {
+			fit = i
+		}
+	}
+	if fit < 0 {
+		return slices.Clone(b)
+	}
+	s := d.spare[fit]
+	d.spare = slices.Delete(d.spare, fit, fit+1)
+	return append(s[:0], b...)
+}
+
+// drop empties the cache.
+func (d *Disk) drop() {
+	for _, c := range d.cache {
+		if len(d.spare) < maxSpare {
+			d.spare = append(d.spare, c.data)
+		}
+	}
+	d.cache, d.promised = d.cache[:0], false
 }
 
 // Flush implements partitions.Device. A flush that fails leaves what was cached
@@ -202,7 +232,7 @@ func (d *Disk) settle() {
 		copy(d.stable[c.off:], c.data)
 		d.betrayed = false
 	}
-	d.cache, d.promised = nil, false
+	d.drop()
 }
 
 func (d *Disk) crash(fate Fate) {
@@ -228,7 +258,7 @@ func (d *Disk) crash(fate Fate) {
 		end := c.off + int64(len(c.data))
 		copy(d.view[c.off:end], d.stable[c.off:end])
 	}
-	d.cache, d.promised = nil, false
+	d.drop()
 }
 
 // mix lets any part of the cache arrive, in any order.
