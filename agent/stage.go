@@ -136,7 +136,11 @@ func (a *Agent) stageImage(ctx context.Context, t *Transaction, p imagePlan, cp 
 	}
 	cp.Done = append(cp.Done, p.image.Name)
 	cp.Image, cp.Next = "", 0
-	return j.mark()
+	if err := j.mark(); err != nil {
+		return err
+	}
+	a.log.Info("image is written", "txn", t.Seq, "image", p.image.Name, "route", j.p.kind, "moved", t.Bytes)
+	return nil
 }
 
 // mark makes a checkpoint: the image first, then what is said about it.
