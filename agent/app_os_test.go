@@ -27,6 +27,7 @@ func bundle(web bool) *appWorld {
 	image := sim.Image(size, 1)
 	for i, s := range []sim.Spec{
 		{}, {Apps: []*sim.App{db1, web1}}, {Apps: []*sim.App{db2, web2}}, {Apps: []*sim.App{db2}}, {Apps: []*sim.App{db2}, Behaviour: sim.Unhealthy},
+		{Apps: []*sim.App{db2, web2}, Behaviour: sim.Unhealthy},
 	} {
 		s.Version, s.Images = fmt.Sprint(i+1), map[string][]byte{"root": sim.Edit(image, uint64(i))}
 		if !web {
@@ -53,6 +54,7 @@ const (
 	osSecond   // with web 2 and db 2
 	osNoWeb    // with db 2
 	osNoWebBad // the same, whose health fails
+	osBad      // with web 2 and db 2, and its health fails
 )
 
 // osStory is what becomes of applications when slots change under them.
@@ -71,16 +73,20 @@ type osStory struct {
 	// goesOn are the apps whose data is that of the beginning and what was written since;
 	// the data of the others holds nothing that version 2 wrote.
 	goesOn []string
+	// rejected is what the data of those holds no word of: what a trial wrote that failed.
+	rejected string
 	// more is how often a process of the agent goes on after its first round.
 	more int
 }
 
 var osStories = []osStory{
-	{"committed slot that dies", bothApps, osSecond, osSecond, true, "", "2", map[string]string{"web": "", "db": "1"}, []string{"db"}, 0},
-	{"rollback with the data of then", bothApps, osSecond, osSecond, false, "restore", "2", map[string]string{"web": "1", "db": "1"}, nil, 0},
-	{"rollback with the data of today", dbAlone, osSecond, osSecond, false, "keep", "2", map[string]string{"db": "1"}, []string{"db"}, 0},
-	{"release without the app", bothApps, osSecond, osNoWeb, false, "", "4", map[string]string{"web": "", "db": "2"}, []string{"db"}, 0},
-	{"release without the app that fails", bothApps, osSecond, osNoWebBad, false, "", "3", map[string]string{"web": "2", "db": "2"}, []string{"web", "db"}, 0},
+	{"committed slot that dies", bothApps, osSecond, osSecond, true, "", "2", map[string]string{"web": "", "db": "1"}, []string{"db"}, "", 0},
+	{"rollback with the data of then", bothApps, osSecond, osSecond, false, "restore", "2", map[string]string{"web": "1", "db": "1"}, nil, "", 0},
+	{"rollback with the data of today", dbAlone, osSecond, osSecond, false, "keep", "2", map[string]string{"db": "1"}, []string{"db"}, "", 0},
+	{"release without the app", bothApps, osSecond, osNoWeb, false, "", "4", map[string]string{"web": "", "db": "2"}, []string{"db"}, "", 0},
+	{"release without the app that fails", bothApps, osSecond, osNoWebBad, false, "", "3", map[string]string{"web": "2", "db": "2"}, []string{"web", "db"}, "", 0},
+	// What falls back is older than what was tried, and db 1 could read what db 2 wrote.
+	{"release with newer apps that fails", bothApps, osFirst, osBad, false, "", "2", map[string]string{"web": "1", "db": "1"}, []string{"web", "db"}, "2", 0},
 }
 
 // begin makes the machine and brings it to where the story begins.
@@ -186,6 +192,8 @@ func (s osStory) playIn(t *testing.T, seed uint64, n int, fate sim.Fate, as sim.
 			}
 		case slices.Contains(s.goesOn, name) && !strings.HasPrefix(data, kept[name]):
 			say("app %s: data: got %q, want %q and what was written since", name, data, kept[name])
+		case s.rejected != "" && strings.Contains(data, s.rejected):
+			say("app %s: data: got %q, with what version %s wrote in a trial that failed", name, data, s.rejected)
 		case !slices.Contains(s.goesOn, name) && strings.Contains(data, "2"):
 			say("app %s: data: got %q, which version 2 wrote", name, data)
 		}
