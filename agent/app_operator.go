@@ -288,7 +288,7 @@ func (a *Agent) restartApp(ctx context.Context, m machine, name string) (*Outcom
 	}
 	mf, err := a.appManifest(w.App)
 	if err == nil {
-		err = a.mustRun(ctx, mf)
+		err = a.mustStart(ctx, mf)
 	}
 	if err != nil {
 		return nil, err

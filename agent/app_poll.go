@@ -216,7 +216,7 @@ func (a *Agent) judgeApp(ctx context.Context, mf *release.AppManifest, app relea
 	if !a.o.Updater.IsZero() && a.o.Updater.Compare(mf.MinUpdater) < 0 {
 		add(CodeIncompatible, "app %s %s needs updater %s, this is %s", mf.Name, mf.Version, mf.MinUpdater, a.o.Updater)
 	}
-	why, _, err := a.canRun(ctx, mf)
+	why, _, err := a.canStart(ctx, mf)
 	if err != nil {
 		return nil, err
 	}

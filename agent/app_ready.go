@@ -25,9 +25,39 @@ func (a *Agent) canRun(ctx context.Context, mf *release.AppManifest) (why *Reaso
 	return nil, notes, nil
 }
 
-// mustRun refuses a version of an application that this host cannot run.
+// canStart is canRun, of this boot: it says, too, what the version needs and others have or
+// nobody has just now. The apps called leaving have nothing any more when it starts.
+func (a *Agent) canStart(ctx context.Context, mf *release.AppManifest, leaving ...string) (why *Reason, notes []string, err error) {
+	why, notes, err = a.canRun(ctx, mf)
+	if err != nil || why != nil || a.o.Apps.Free == nil {
+		return why, notes, err
+	}
+	err = a.o.Apps.Free(ctx, mf, leaving)
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
+	if err != nil {
+		why = &Reason{CodeIncompatible, fmt.Sprintf("app %s %s cannot be started on this host now: %v", mf.Name, mf.Version, err)}
+	}
+	return why, notes, nil
+}
+
+// mustRun refuses a version of an application that this host cannot run, whatever is in
+// use meanwhile: a trial of the OS begins with another boot.
 func (a *Agent) mustRun(ctx context.Context, mf *release.AppManifest) error {
 	why, notes, err := a.canRun(ctx, mf)
+	return a.refuse(mf, why, notes, err)
+}
+
+// mustStart refuses a version of an application that could not be started now.
+func (a *Agent) mustStart(ctx context.Context, mf *release.AppManifest, leaving ...string) error {
+	why, notes, err := a.canStart(ctx, mf, leaving...)
+	return a.refuse(mf, why, notes, err)
+}
+
+// refuse is the refusal of a version of an application, if there is a reason, and says what
+// is known of it in any case.
+func (a *Agent) refuse(mf *release.AppManifest, why *Reason, notes []string, err error) error {
 	if err == nil && why != nil {
 		err = &Refusal{*why, nil}
 	}
@@ -48,7 +78,7 @@ func (a *Agent) mustRunAll(ctx context.Context, t *AppTransaction, to *Deploymen
 		}
 		mf, err := a.appManifest(w.App)
 		if err == nil {
-			err = a.mustRun(ctx, mf)
+			err = a.mustStart(ctx, mf, t.Apps...)
 		}
 		if CodeOf(err) == CodeIncompatible {
 			if ferr := a.finishApps(t, HistoryEntry{Result: "abandoned", Code: CodeIncompatible, Text: err.Error()}); ferr != nil {
@@ -69,7 +99,7 @@ func (a *Agent) doctorApps(ctx context.Context, d *Deployment, add addFinding) {
 		if err != nil {
 			continue // whoever starts it says so
 		}
-		why, _, err := a.canRun(ctx, mf)
+		why, _, err := a.canStart(ctx, mf)
 		if err == nil && why != nil {
 			add(levelError, "applications", "it runs until it ends; then it is not started again, at no lower level neither", "%s", why.Text)
 		}

@@ -99,6 +99,41 @@ func TestWhatTheHostCanNoLongerRunIsRefusedBeforeAnythingIsTouched(t *testing.T)
 	}
 }
 
+// A device that is unplugged at the wrong moment says nothing against a version.
+func TestWhatIsTakenOrUnpluggedNowHoldsAVersionAndDoesNotDenyIt(t *testing.T) {
+	for from := 1; from <= 4; from++ {
+		m := appMachine(t, 1, appV1)
+		m.Net.Serve(apps().files[appV2])
+		asked := 0
+		m.Options.Apps.Free = func(_ context.Context, mf *release.AppManifest, _ []string) error {
+			if mf.Version.String() != "2" {
+				return nil
+			}
+			if asked++; asked < from {
+				return nil
+			}
+			return fmt.Errorf("permission device: %w: /dev/ttyUSB0", workloads.ErrMissing)
+		}
+		began := len(m.Trace())
+		err := changeWeb(t, m, agent.Request{App: &agent.AppRequest{Do: agent.AppUpdate}})
+		if err == nil {
+			t.Logf("asked %d times before the old version was stopped", asked)
+			if from <= 2 {
+				t.Errorf("from question %d on: it was not asked", from)
+			}
+			continue
+		}
+		if agent.CodeOf(err) != agent.CodeIncompatible || !strings.Contains(err.Error(), "/dev/ttyUSB0") {
+			t.Errorf("from question %d on: got %v, want a refusal that names the device", from, err)
+		}
+		m.Process(sim.Once)
+		untouched(t, m, "1", began)
+		m.Options.Apps.Free = nil // it is plugged in
+		m.Process(sim.Once)
+		wantApp(t, m, "2")
+	}
+}
+
 func TestNeitherARollbackNorARestartStopsWhatCouldNotBeStartedAgain(t *testing.T) {
 	m := appMachine(t, 1, appV1, appV2)
 	wantApp(t, m, "2")

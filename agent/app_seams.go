@@ -24,6 +24,10 @@ type Apps struct {
 	// use meanwhile, with workloads.ErrMissing in the chain if it lacks a part; and what an
 	// operator should know of how it would run. It changes nothing.
 	Ready func(context.Context, *release.AppManifest) (notes []string, err error)
+	// Free, if set, says what a manifest needs of this host as it is now and would not get, such
+	// as a port that another app has: workloads.ErrMissing is in the chain. What its own unit
+	// and those called leaving have is free by then. It changes nothing.
+	Free func(ctx context.Context, m *release.AppManifest, leaving []string) error
 	// Keep is how many parked generations of an app's data are kept; 0: DefaultKeep.
 	Keep int
 }

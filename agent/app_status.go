@@ -129,7 +129,7 @@ func (a *Agent) explain(ctx context.Context, d *Deployment, s *AppStatus) {
 	if err != nil {
 		return // its state says so
 	}
-	why, notes, err := a.canRun(ctx, mf)
+	why, notes, err := a.canStart(ctx, mf)
 	if err == nil && why != nil {
 		s.Reasons = append(s.Reasons, *why)
 	}

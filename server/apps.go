@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -97,10 +98,13 @@ func findApp(set *publisher.Set, text string, version release.Version) (listedAp
 	return listedApp{}, fmt.Errorf("app %s %s: several publishers have it: want PUBLISHER/%s", text, version, name)
 }
 
-// appsOf returns what a release says of the applications that belong to it.
+// appsOf returns what a release says of the applications that belong to it. It refuses
+// those that no host could run side by side.
 func (s *Site) appsOf(set *publisher.Set, wanted map[string]release.Version) ([]release.App, error) {
 	var list []release.App
-	for text, version := range wanted {
+	var all []*release.AppManifest
+	for _, text := range slices.Sorted(maps.Keys(wanted)) {
+		version := wanted[text]
 		l, err := findApp(set, text, version)
 		if err != nil {
 			return nil, err
@@ -109,6 +113,12 @@ func (s *Site) appsOf(set *publisher.Set, wanted map[string]release.Version) ([]
 		if err != nil {
 			return nil, err
 		}
+		for _, other := range all {
+			if err := m.Clash(other); err != nil {
+				return nil, fmt.Errorf("app %s %s cannot run beside app %s %s: %w", m.Name, m.Version, other.Name, other.Version, err)
+			}
+		}
+		all = append(all, m)
 		digest, err := m.Digest()
 		if err != nil {
 			return nil, err

@@ -10,7 +10,8 @@ import (
 )
 
 // ErrMissing is in the chain of an error about something that the host lacks, such as a
-// runtime for an isolation level. The unit is refused; nothing is lowered.
+// runtime for an isolation level or a device, or that somebody else on it has, such as a
+// port. The unit is refused; nothing is lowered.
 var ErrMissing = errors.New("the host lacks it")
 
 // ErrNoRoom is in the chain of an error about an image or data that does not fit.

@@ -63,7 +63,7 @@ func openApps(c *config.Config, state durable.Dir, log *slog.Logger) (*agent.App
 		}
 		return a, nil
 	}
-	a.Runner, a.Prober, a.Doctor, a.Ready = run, run, run.Doctor, run.Ready
+	a.Runner, a.Prober, a.Doctor, a.Ready, a.Free = run, run, run.Doctor, run.Ready, run.Free
 	return a, nil
 }
 

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,6 +200,67 @@ func TestWhatIsNotGrantedOrNotHereIsRefused(t *testing.T) {
 	if st := h.status(); st.Running {
 		t.Errorf("got %+v, want that nothing runs", st)
 	}
+}
+
+// A version is not given up for one that could not be started.
+func TestWhatTheHostHasNotNowIsKnownWithoutAStart(t *testing.T) {
+	h := newHost(t, "")
+	l, err := net.Listen("tcp", "127.0.0.1:8090")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	there := filepath.Join(h.dir, "media")
+	if err := os.Mkdir(there, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	old := h.actor("sleep")
+	old.Manifest.Network.Sockets = []release.AppSocket{{Name: "http", Listen: "127.0.0.1:8091"}}
+	h.start(old)
+	for what, c := range map[string]struct {
+		change func(*release.AppManifest)
+		want   string // in the error; "": it could be started
+	}{
+		"nothing":             {func(*release.AppManifest) {}, ""},
+		"a device":            {func(m *release.AppManifest) { m.Permissions = permission("device", "/dev/tkunplugged:rw") }, "/dev/tkunplugged"},
+		"a directory":         {func(m *release.AppManifest) { m.Permissions = permission("host-path", there+"/none") }, "media/none"},
+		"one that is there":   {func(m *release.AppManifest) { m.Permissions = permission("host-path", there+":rw") }, ""},
+		"another's socket":    {func(m *release.AppManifest) { m.Network.Sockets[0].Listen = "127.0.0.1:8090" }, "socket http"},
+		"a foreign address":   {func(m *release.AppManifest) { m.Network.Sockets[0].Listen = "192.0.2.1:80" }, "socket http"},
+		"one more of its own": {func(m *release.AppManifest) { m.Network.Sockets[0].Listen = "127.0.0.1:8092" }, ""},
+		"of no use to anyone": {func(m *release.AppManifest) { m.Permissions = permission("capability", "SYS_ADMIN") }, "want one of"},
+	} {
+		u := old
+		m := *old.Manifest
+		m.Network.Sockets = slices.Clone(m.Network.Sockets)
+		u.Manifest = &m
+		c.change(&m)
+		err := h.Free(t.Context(), &m, nil)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: got %v, want %q in it", what, err, c.want)
+		}
+		if c.want == "" || what == "of no use to anyone" {
+			continue
+		}
+		// A start says the same, of what it would have to be refused for.
+		m.Name, u.Grants = "other", m.Permissions
+		if what != "another's socket" && what != "a foreign address" {
+			m.Network.Sockets = nil
+		}
+		if start := h.Start(t.Context(), u); !errors.Is(err, workloads.ErrMissing) || !errors.Is(start, workloads.ErrMissing) {
+			t.Errorf("%s: got %v without a start and %v with one, want that the host lacks it", what, err, start)
+		}
+	}
+	h.options.Network = netip.MustParsePrefix("10.213.0.0/31")
+	h.open()
+	u := h.server("2", "stop-start")
+	if err := h.Free(t.Context(), u.Manifest, nil); !errors.Is(err, workloads.ErrMissing) || !strings.Contains(err.Error(), "no free address") {
+		t.Errorf("a full network: got %v", err)
+	}
+}
+
+func permission(name, value string) []release.AppPermission {
+	return []release.AppPermission{{Name: name, Value: value}}
 }
 
 func TestAHealthCommandThatHangsEndsInTime(t *testing.T) {

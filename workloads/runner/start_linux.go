@@ -93,6 +93,9 @@ func (r *Runner) order(ctx context.Context, b *book, u workloads.Unit) (*shim.Or
 	if err := spec.Suits(m); err != nil {
 		return nil, err
 	}
+	if err := errors.Join(present(u.Grants), r.clashes(b, m)); err != nil {
+		return nil, err
+	}
 	found, err := r.runtime(ctx, m.Isolation.Level)
 	if err != nil {
 		return nil, err
@@ -114,28 +117,7 @@ func (r *Runner) order(ctx context.Context, b *book, u workloads.Unit) (*shim.Or
 			return nil, err
 		}
 	}
-	return o, r.clashes(b, m)
-}
-
-// clashes refuses ports that another unit publishes.
-func (r *Runner) clashes(b *book, m *release.AppManifest) error {
-	for name, entry := range b.Units {
-		if name == m.Name || entry.Unit == "" {
-			continue
-		}
-		o, err := shim.ReadOrder(r.dir(entry.Unit))
-		if err != nil {
-			continue // it does not run, and publishes nothing
-		}
-		for _, theirs := range o.Unit.Manifest.Network.Publish {
-			for _, p := range m.Network.Publish {
-				if p.Proto == theirs.Proto && p.Host == theirs.Host {
-					return fmt.Errorf("port %s %d: app %s publishes it", p.Proto, p.Host, name)
-				}
-			}
-		}
-	}
-	return nil
+	return o, nil
 }
 
 // link finds an address that no unit has. The first one is the bridge's.
@@ -158,7 +140,7 @@ func (r *Runner) link(b *book) (*network.Link, error) {
 			}, nil
 		}
 	}
-	return nil, fmt.Errorf("network %s: got no free address in it", r.Network)
+	return nil, fmt.Errorf("network %s: %w: got no free address in it", r.Network, workloads.ErrMissing)
 }
 
 // publish makes the packet filter say what the roles say.
@@ -207,7 +189,7 @@ func (r *Runner) listeners(list []release.AppSocket, trial bool) (files []*os.Fi
 		l, err := listen(at)
 		if err != nil {
 			closeAll(files)
-			return nil, fmt.Errorf("socket %s: %w", s.Name, err)
+			return nil, fmt.Errorf("socket %s: %w: %w", s.Name, workloads.ErrMissing, err)
 		}
 		files = append(files, l)
 	}

@@ -208,8 +208,15 @@ func TestAnApplicationReachesNobodyAndIsReachedByItsPortsAlone(t *testing.T) {
 	}
 	clash := h.server("1", "parallel")
 	clash.Manifest.Name, clash.Manifest.Network.Publish[0].Host = "third", 8082
-	if err := h.Start(t.Context(), clash); err == nil || !strings.Contains(err.Error(), "other") {
-		t.Errorf("a port that is taken: got %v, want an error that names its owner", err)
+	for what, err := range map[string]error{
+		"start": h.Start(t.Context(), clash), "without a start": h.Free(t.Context(), clash.Manifest, []string{"web"}),
+	} {
+		if !errors.Is(err, workloads.ErrMissing) || !strings.Contains(err.Error(), "port tcp 8082: app other publishes it") {
+			t.Errorf("a port that is taken: %s: got %v, want an error that names its owner", what, err)
+		}
+	}
+	if err := h.Free(t.Context(), clash.Manifest, []string{"other"}); err != nil {
+		t.Errorf("a port that its owner leaves: got %v", err)
 	}
 }
 

@@ -50,6 +50,13 @@ var readonlyPaths = []string{"/proc/fs", "/proc/irq", "/proc/sys"}
 // forbiddenPaths are never given to an application, nor is what they lie in.
 var forbiddenPaths = []string{"/boot", "/dev", "/etc/twinkeel", "/proc", "/run/twinkeel", "/sys", "/var/lib/twinkeel"}
 
+// Permits reports what of a manifest's permissions is not granted, or can be given to
+// nobody, on a host with these devices, by their paths.
+func Permits(m *release.AppManifest, grants []release.AppPermission, devices map[string]Device) error {
+	_, err := permit(Input{Manifest: m, Grants: grants, Devices: devices})
+	return err
+}
+
 // permit checks what the manifest asks for against what is granted, and adds it up.
 func permit(in Input) (allowance, error) {
 	m, a := in.Manifest, allowance{caps: []string{}, masked: slices.Clone(masked)}
