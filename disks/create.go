@@ -67,6 +67,7 @@ type Result struct {
 	Version    release.Version    `json:"version"`
 	Partitions []ResultPartition  `json:"partitions"`
 	Roots      map[string]digests `json:"images"`
+	Notes      []string           `json:"notes,omitempty"` // what could not be checked
 }
 
 // ResultPartition is a partition of a Result.
@@ -173,6 +174,9 @@ func (b *builder) build(ctx context.Context) error {
 		}
 		b.r.Roots[name] = d
 		seed.Write(d.Root[:])
+	}
+	if err := b.mounts(); err != nil {
+		return fmt.Errorf("data partition: %w", err)
 	}
 	if err := writeTable(b.disk, size, b.o.Sector, b.parts, seed.Sum(nil)); err != nil {
 		return err

@@ -197,7 +197,7 @@ func bounded(r io.Reader) ([]byte, error) {
 // and then the one that may be compressed. Source: linux/Documentation/driver-api/
 // early-userspace/buffer-format.rst.
 func unpackInitrd(ctx context.Context, b []byte) ([]byte, error) {
-	n, err := plainArchives(b)
+	n, err := cpio.Walk(bytes.NewReader(b), int64(len(b)), func(string) {})
 	if err != nil {
 		return nil, err
 	}
@@ -209,38 +209,6 @@ func unpackInitrd(ctx context.Context, b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("got %.6q at byte %d, want a cpio archive, plain or compressed", rest, n)
 	}
 	return append(b[:n:n], rest...), nil
-}
-
-// plainArchives returns how many bytes of plain archives, with the zeros behind them, b
-// begins with.
-func plainArchives(b []byte) (int, error) {
-	at := 0
-	for {
-		next := at + len(b[at:]) - len(bytes.TrimLeft(b[at:], "\x00"))
-		if !bytes.HasPrefix(b[next:], []byte(cpio.Magic)) {
-			return next, nil
-		}
-		for at = next; ; {
-			if len(b)-at < cpio.HeaderSize || !bytes.HasPrefix(b[at:], []byte(cpio.Magic)) {
-				return 0, fmt.Errorf("cpio archive: got no entry at byte %d", at)
-			}
-			size, err := strconv.ParseUint(string(b[at+54:at+62]), 16, 32)
-			length, err2 := strconv.ParseUint(string(b[at+94:at+102]), 16, 32)
-			if err := errors.Join(err, err2); err != nil {
-				return 0, fmt.Errorf("cpio archive: entry at byte %d: %w", at, err)
-			}
-			name := at + cpio.HeaderSize
-			content := (uint64(name) + length + 3) &^ 3
-			end := (content + size + 3) &^ 3
-			if length == 0 || end > uint64(len(b))+3 || content > uint64(len(b)) {
-				return 0, fmt.Errorf("cpio archive: entry at byte %d ends at %d of %d", at, end, len(b))
-			}
-			last := string(b[name:uint64(name)+length-1]) == cpio.End
-			if at = int(min(end, uint64(len(b)))); last {
-				break
-			}
-		}
-	}
 }
 
 // boot writes the boot image.

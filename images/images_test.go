@@ -397,15 +397,3 @@ func TestEveryCompressionOfDebianIsUnpacked(t *testing.T) {
 		}
 	}
 }
-
-func FuzzPlainArchives(f *testing.F) {
-	f.Add([]byte(initrd("init", "x")))
-	f.Add([]byte(initrd("early", "x") + "\x00\x00\x00\x00" + gzipped(initrd("init", "y"))))
-	f.Add([]byte("070701ffffffffffffffff"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		n, err := plainArchives(b)
-		if err == nil && (n < 0 || n > len(b)) {
-			t.Errorf("got %d of %d", n, len(b))
-		}
-	})
-}

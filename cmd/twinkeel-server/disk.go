@@ -55,7 +55,8 @@ root-b, boot-b and data; by default a slot has room for images twice as large as
 
 With GRUB, which starts on BIOS and UEFI, the image boot is a file system that GRUB reads,
 such as ext2, with /vmlinuz and /initrd.img. With systemd-boot, for UEFI, it is a unified
-kernel image. image build makes either.
+kernel image. image build makes either. A data partition that such an image cannot mount is
+refused: for xfs and btrfs, image build needs --module xfs or --module btrfs.
 
 Without a site, --image says what the slot holds; such a host has to be adopted by hand,
 and its first update is a full one.
@@ -78,6 +79,7 @@ Write it to a medium with dd, or start it: qemu-system-x86_64 -m 1G -drive file=
 				for _, p := range r.Partitions {
 					t.say("  %-7s %10s", p.Label, size(p.Size))
 				}
+				t.warn(r.Notes)
 			})
 		},
 	}
@@ -97,7 +99,7 @@ func (in *diskFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&in.add, "add", "", "`DIR` whose content is copied onto the data partition")
 	f.StringVar(&in.o.Loader, "loader", disks.GRUB, "grub or systemd-boot")
 	f.StringVar(&in.cmdline, "cmdline", "root=/dev/mapper/twinkeel-root ro twinkeel.record=PARTLABEL=bootenv console=tty0 console=ttyS0", "kernel's command line, with grub")
-	f.StringVar(&in.o.Data.FileSystem, "data-fs", "ext4", "file system of the data partition: ext4, xfs or btrfs")
+	f.StringVar(&in.o.Data.FileSystem, "data-fs", "ext4", "file system of the data partition: ext4, or xfs or btrfs if the images were built with that --module")
 	f.Int64Var(&in.o.Sector, "sector-size", 512, "of the medium's logical sectors: 512, or 4096, which no BIOS starts")
 	f.Var(bytesValue{&in.o.Size}, "size", "of the disk, such as 8G; default: the sum")
 	f.Var(bytesValue{&in.o.ESP}, "esp-size", "of the ESP")

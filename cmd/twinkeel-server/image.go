@@ -34,7 +34,8 @@ func newImageBuildCommand(t *terminal) *cobra.Command {
 		Long: `Build makes DIR/root.erofs and DIR/boot.img from a root file system: a directory, or an
 uncompressed tar archive, which keeps owners without root. The kernel moves from /boot into the
 boot image, with an initrd: twinkeel-init and the modules it needs, if the agent's package is
-installed in SOURCE; else the one in /boot, unpacked, or --initrd. With --loader grub the boot
+installed in SOURCE; else the one in /boot, unpacked, or --initrd. A data partition on xfs or
+btrfs takes --module xfs or btrfs, 4 MB each; ext4 is always there. With --loader grub the boot
 image is an archive that GRUB reads; with systemd-boot a unified kernel image.
 
 The same source gives the same bytes. Times after SOURCE_DATE_EPOCH, or --time, become that
@@ -75,7 +76,7 @@ host keys, random seeds) is refused with the reason; --tidy leaves it out.
 	f.StringVar(&when, "time", "", "newest `TIME` of a file, RFC 3339; default: SOURCE_DATE_EPOCH")
 	f.StringVar(&in.Loader, "loader", images.GRUB, "grub or systemd-boot")
 	f.StringVar(&in.Initrd, "initrd", "", "`FILE` to take as the initrd")
-	f.StringArrayVar(&in.Modules, "module", nil, "module that twinkeel-init is to load, beside the usual ones: `NAME`, such as xfs (repeatable)")
+	f.StringArrayVar(&in.Modules, "module", nil, "module that twinkeel-init is to load, beside the usual ones: `NAME`, such as xfs or btrfs for disk create --data-fs (repeatable)")
 	f.StringVar(&in.Cmdline, "cmdline", "root=/dev/mapper/twinkeel-root ro twinkeel.record=PARTLABEL=esp console=tty0 console=ttyS0", "kernel's command line, with systemd-boot")
 	f.BoolVar(&in.Tidy, "tidy", false, "leave out what would be refused")
 	require(cmd, "output")
