@@ -14,5 +14,6 @@
 //
 // The boot record is written by the very code that a host reads it with, packages grub
 // and sdboot below partitions/bootloader. This package imports those, partitions,
-// internal/verity and release.
+// internal/verity and release, and, to see whether slot a can mount its data, internal/cpio
+// and internal/erofs.
 package disks
