@@ -357,7 +357,10 @@ func (a *Agent) finish(t *Transaction, e HistoryEntry) error {
 	}
 	a.log.Info("transaction ended", "txn", t.Seq, "result", e.Result, "code", e.Code, "from", e.From, "to", e.To)
 	a.verdict, a.judged, a.judging = VerdictPending, health.Verdict{}, nil
-	return a.removeOldDeployments(&done)
+	if err := a.removeOldDeployments(&done); err != nil || a.o.Apps == nil {
+		return err
+	}
+	return a.sweepApps()
 }
 
 // versionOf is for people: a deployment that cannot be read has no version.

@@ -108,6 +108,11 @@ func (a *Agent) armApps(ctx context.Context, m machine, t *Transaction) error {
 	if err != nil || len(set) == 0 && len(d.Workloads) == 0 {
 		return err
 	}
+	// What is known beforehand must not cost a reboot, nor count against the release. Half of
+	// the time for health is left for the applications to start.
+	if err := a.mayClone(ctx, a.o.Rules.Deadline/2, set); err != nil {
+		return err
+	}
 	generation := fmt.Sprintf("o%d-%d", t.Seq, t.Arms+1)
 	next := *d
 	next.Workloads, next.Created = nil, a.now()

@@ -104,8 +104,8 @@ const copies = 3
 // rehearse makes the copy, starts the version on it and judges it.
 func (a *Agent) rehearse(ctx context.Context, w DeployedApp, mf *release.AppManifest) error {
 	data := a.o.Apps.Data
-	if err := data.CheckClone(ctx, w.Name, w.Base); err != nil {
-		return &Refusal{Reason{CodeNoRoom, fmt.Sprintf("data of app %s: %v", w.Name, err)}, err}
+	if err := a.mayClone(ctx, 0, []DeployedApp{w}); err != nil {
+		return err
 	}
 	if err := errors.Join(a.switcher().Drop(ctx, w.Name), data.Remove(w.Name, rehearsal)); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
@@ -25,6 +26,7 @@ func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction)
 	if err := a.mustRunAll(ctx, t, to); err != nil {
 		return err
 	}
+	var set []DeployedApp
 	for _, name := range t.Apps {
 		w, has := to.App(name)
 		if has {
@@ -34,16 +36,17 @@ func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction)
 				return err
 			}
 		}
-		if !has || w.Base == "" {
-			continue
+		if has {
+			set = append(set, w)
 		}
-		if err := a.o.Apps.Data.CheckClone(ctx, name, w.Base); err != nil {
-			text := fmt.Sprintf("data of app %s: %v", name, err)
-			if ferr := a.finishApps(t, HistoryEntry{Result: "abandoned", Code: CodeNoRoom, Text: text}); ferr != nil {
+	}
+	if err := a.mayClone(ctx, 0, set); err != nil {
+		if ctx.Err() == nil {
+			if ferr := a.finishApps(t, HistoryEntry{Result: "abandoned", Code: CodeOf(err), Text: err.Error()}); ferr != nil {
 				return ferr
 			}
-			return &Refusal{Reason{CodeNoRoom, text}, err}
 		}
+		return err
 	}
 	if err := a.chooseStrategy(ctx, t, to); err != nil {
 		return err
@@ -51,6 +54,27 @@ func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction)
 	t.Phase = AppSwitching
 	a.forgetVerdict()
 	return a.saveAppJournal(t)
+}
+
+// mayClone refuses a set whose data cannot be copied in the room that there is, or within
+// a time; 0: within one that an app may stand still.
+func (a *Agent) mayClone(ctx context.Context, within time.Duration, set []DeployedApp) error {
+	var from []workloads.Origin
+	for _, w := range set {
+		if w.Base != "" {
+			from = append(from, workloads.Origin{App: w.Name, Generation: w.Base})
+		}
+	}
+	if len(from) == 0 {
+		return nil
+	}
+	if err := a.o.Apps.Data.CheckClone(ctx, within, from...); err != nil {
+		if ctx.Err() != nil {
+			return err
+		}
+		return &Refusal{Reason{CodeNoRoom, fmt.Sprintf("data of applications: %v", err)}, err}
+	}
+	return nil
 }
 
 // osTrialText is the text of the refusal `busy` while a trial of the OS is on its way.

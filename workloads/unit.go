@@ -24,6 +24,9 @@ type Generation struct {
 	Bytes int64 // 0: not known
 }
 
+// Origin names a generation that is to be copied.
+type Origin struct{ App, Generation string }
+
 // Unit is one application as it is to run.
 type Unit struct {
 	Manifest *release.AppManifest

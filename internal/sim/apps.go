@@ -91,6 +91,7 @@ func (p *Publisher) App(s AppSpec) (*App, error) {
 // processes outlive the agent but not the boot. It implements agent.AppData,
 // by Images agent.AppImages, workloads.Runner and workloads.Prober.
 type Applications struct {
+	Room int // for the data that is copied at a time; 0: any
 	w    *World
 	apps []*App // all that were published
 
@@ -222,8 +223,25 @@ func (p *Applications) Apps() ([]string, error) {
 }
 
 // CheckClone implements agent.AppData.
-func (p *Applications) CheckClone(context.Context, string, string) error {
-	return p.w.call(op{verb: "check clone"})
+func (p *Applications) CheckClone(_ context.Context, _ time.Duration, from ...workloads.Origin) error {
+	if err := p.w.call(op{verb: "check clone"}); err != nil {
+		return err
+	}
+	sum := 0
+	for _, o := range from {
+		if v := p.data[o.App][o.Generation]; v != nil {
+			sum += len(v.content)
+		}
+	}
+	return p.room(sum)
+}
+
+// room is that for a copy of data, as it is checked beforehand, and again while it is made.
+func (p *Applications) room(need int) error {
+	if p.Room > 0 && need > p.Room {
+		return fmt.Errorf("got %d bytes of data, want %d: %w", need, p.Room, workloads.ErrNoRoom)
+	}
+	return nil
 }
 
 // Clone implements agent.AppData. The copy beside is nothing that anybody looks at; the
@@ -243,6 +261,9 @@ func (p *Applications) Clone(_ context.Context, app, from, to string) error {
 			return fmt.Errorf("clone data of %s: generation %s: %w", app, from, fs.ErrNotExist)
 		}
 		content = slices.Clone(base.content)
+	}
+	if err := p.room(len(content)); err != nil {
+		return err
 	}
 	for _, verb := range []string{"copy data", "rename data"} {
 		if err := p.w.effect(op{verb: verb, name: app, file: to}); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/quota"
 )
 
@@ -19,13 +20,14 @@ import (
 type copier struct {
 	ctx     context.Context
 	entries int
+	reserve int64                // bytes that stay free
 	links   map[[2]uint64]string // device and inode → the first copy of a file with several names
 }
 
 // copyTree copies what is below from into to, which is there and empty, with owners,
 // modes, times and extended attributes.
 func copyTree(ctx context.Context, from, to string) error {
-	c := &copier{ctx: ctx, links: map[[2]uint64]string{}}
+	c := &copier{ctx: ctx, reserve: reserve, links: map[[2]uint64]string{}}
 	return c.dir(from, to, 0)
 }
 
@@ -122,6 +124,9 @@ func (c *copier) file(from, to string, size int64) error {
 }
 
 func (c *copier) content(in, out *os.File, size int64) error {
+	if err := c.room(in, out); err != nil {
+		return err
+	}
 	if err := out.Truncate(size); err != nil {
 		return err
 	}
@@ -145,6 +150,20 @@ func (c *copier) content(in, out *os.File, size int64) error {
 		at = end
 	}
 	return nil
+}
+
+// room refuses to fill the file system: what was checked before may have changed since, and
+// the state of the host may be kept beside the data.
+func (c *copier) room(in, out *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(in.Fd()), &st); err != nil {
+		return &os.PathError{Op: "stat", Path: in.Name(), Err: err}
+	}
+	free, err := free(out.Name())
+	if need := min(st.Size, st.Blocks*512); err == nil && free-c.reserve < need {
+		err = fmt.Errorf("%s: needs %d bytes, %d are free and %d stay so: %w", in.Name(), need, free, c.reserve, workloads.ErrNoRoom)
+	}
+	return err
 }
 
 // attributes gives a copy owner, mode, times and extended attributes of what it copies.

@@ -102,31 +102,43 @@ func (d *Dir) Generations(app string) ([]workloads.Generation, error) {
 	return list, nil
 }
 
-// CheckClone reports why Clone would not come to its end.
-func (d *Dir) CheckClone(ctx context.Context, app, from string) error {
-	if err := check(app, from); err != nil {
-		return err
+// CheckClone reports why Clone of all that is named would not come to its end: for lack of
+// room, or within a time; 0: d.Time.
+func (d *Dir) CheckClone(ctx context.Context, within time.Duration, from ...workloads.Origin) error {
+	if within == 0 {
+		within = d.Time
 	}
-	root := filepath.Join(d.generations(app), from)
-	size, files, err := measure(ctx, root)
-	if err != nil {
-		return err
-	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(root, &st); err != nil {
-		return fmt.Errorf("room for data: %w", err)
-	}
-	need := files * 4096
-	if !d.reflinks(app) {
-		need += size
-		if took := time.Duration(size/perSecond+files/filesPerSec) * time.Second; took > d.Time {
-			return fmt.Errorf("a copy of %d bytes in %d files may take %s, allowed are %s: use xfs or btrfs for snapshots", size, files, took, d.Time)
+	var files, copied, bytes int64 // of all; of those whose blocks cannot be shared
+	for _, o := range from {
+		if err := check(o.App, o.Generation); err != nil {
+			return err
+		}
+		size, n, err := measure(ctx, filepath.Join(d.generations(o.App), o.Generation))
+		if err != nil {
+			return fmt.Errorf("app %s: %w", o.App, err)
+		}
+		files += n
+		if !d.reflinks(o.App) {
+			copied, bytes = copied+n, bytes+size
 		}
 	}
-	if free := int64(st.Bavail) * st.Bsize; free-reserve < need {
-		return fmt.Errorf("a copy needs %d bytes, %d are free and %d stay so: %w", need, free, reserve, workloads.ErrNoRoom)
+	if took := time.Duration(bytes/perSecond+copied/filesPerSec) * time.Second; copied > 0 && took > within {
+		return fmt.Errorf("a copy of %d bytes in %d files may take %s, allowed are %s: use xfs or btrfs for snapshots", bytes, copied, took, within)
 	}
-	return nil
+	free, err := free(d.path)
+	if need := bytes + files*4096; err == nil && free-reserve < need {
+		err = fmt.Errorf("a copy needs %d bytes, %d are free and %d stay so: %w", need, free, reserve, workloads.ErrNoRoom)
+	}
+	return err
+}
+
+// free is how many bytes may still be written to the file system that holds path.
+func free(path string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, fmt.Errorf("room for data: %w", err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
 }
 
 // reflinks tries whether the file system shares blocks between files.

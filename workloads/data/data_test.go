@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,14 +143,27 @@ func TestACloneThatWasInterruptedIsBegunAnewAndOneThatIsThereStays(t *testing.T)
 func TestWhatCannotBeCopiedIsKnownBeforehand(t *testing.T) {
 	d, v := begin(t)
 	must(t, os.WriteFile(filepath.Join(v["db"], "a"), make([]byte, 1<<20), 0o600))
-	must(t, d.CheckClone(context.Background(), "web", "g1"))
+	web := workloads.Origin{App: "web", Generation: "g1"}
+	must(t, d.CheckClone(context.Background(), 0, web))
 	if !d.reflinks("web") {
+		// One of them fits, all of them together do not.
+		size, _, err := measure(context.Background(), v["db"])
+		must(t, err)
+		many := slices.Repeat([]workloads.Origin{web}, int(2*perSecond/size))
+		must(t, d.CheckClone(context.Background(), time.Second, web))
+		if err := d.CheckClone(context.Background(), time.Second, many...); err == nil || !strings.Contains(err.Error(), "may take 2s") {
+			t.Errorf("got %v, want that copies take too long together", err)
+		}
+		c := copier{ctx: context.Background(), reserve: 1 << 62, links: map[[2]uint64]string{}}
+		if err := c.entry(filepath.Join(v["db"], "a"), filepath.Join(t.TempDir(), "a"), 1); !errors.Is(err, workloads.ErrNoRoom) {
+			t.Errorf("got %v, want that the reserve is left", err)
+		}
 		d.Time = -1
-		if err := d.CheckClone(context.Background(), "web", "g1"); err == nil || !strings.Contains(err.Error(), "may take") {
+		if err := d.CheckClone(context.Background(), 0, web); err == nil || !strings.Contains(err.Error(), "may take") {
 			t.Errorf("got %v, want that a copy takes too long", err)
 		}
 	}
-	if err := d.CheckClone(context.Background(), "web", "g9"); !errors.Is(err, fs.ErrNotExist) {
+	if err := d.CheckClone(context.Background(), 0, workloads.Origin{App: "web", Generation: "g9"}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want fs.ErrNotExist", err)
 	}
 	for _, bad := range []string{"", "..", "a/b", ".new-x"} {
