@@ -106,7 +106,7 @@ func (s *show) updates() error {
 			return c.sees("slot a is committed with release 1.0", "Reached target boot-complete.target")
 		}, "the machine boots release 1.0 from slot a, and adopts it"},
 		{"1.1", "1.0", func(c console) error {
-			return errors.Join(c.sees("update begins", "rebooting"), c.ends())
+			return errors.Join(c.sees("update begins", "image=root route=delta", "rebooting"), c.ends())
 		}, "it stages release 1.1, with Debian's fixes, by delta, and reboots into its trial"},
 		{"", "", func(c console) error {
 			return c.sees("result=committed")
