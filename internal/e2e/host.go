@@ -24,6 +24,8 @@ const bootLimit = 10 * time.Minute
 // host is one machine under test.
 type host struct {
 	name  string
+	kit   *kit
+	site  *site
 	l     loader
 	dir   string
 	c     vm.Config
@@ -35,11 +37,12 @@ type host struct {
 	notes []string
 
 	watched *watched // nil: nobody looks at the boot record
+	kept    int      // boots that were written down before the console's log begins
 }
 
 // newHost makes a machine with a copy of the disk that a loader's cases begin with.
 func (e *engine) newHost(name string, l loader) (*host, error) {
-	h := &host{name: name, l: l, dir: filepath.Join(e.kit.work, "cases", slug(name)), ctx: e.kit.ctx}
+	h := &host{name: name, kit: e.kit, site: e.site, l: l, dir: filepath.Join(e.kit.work, "cases", slug(name)), ctx: e.kit.ctx}
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -127,7 +130,8 @@ func parseUp(line string) up {
 	return u
 }
 
-// boot powers on until a slot says that it is up, at most as often as is given.
+// boot powers on until a slot says that it is up, at most as often as is given. What came up
+// has to be what the loader was to start.
 func (h *host) boot(within int) (up, error) {
 	for n := 0; ; n++ {
 		if h.m == nil && n == within {
@@ -138,7 +142,8 @@ func (h *host) boot(within int) (up, error) {
 		}
 		line, err := h.see("VM up ")
 		if err == nil {
-			return parseUp(line), nil
+			u := parseUp(line)
+			return u, h.started(u)
 		}
 		if !errors.Is(err, vm.ErrEnded) {
 			return nil, err
@@ -189,6 +194,22 @@ func (h *host) operator(code int, args ...string) (string, error) {
 	return out, nil
 }
 
+// refused runs twinkeel, which has to refuse what it is asked with one of the reason codes, and
+// to end with the exit code that belongs to them.
+func (h *host) refused(codes []string, args ...string) error {
+	out, err := h.operator(control.ExitOf(codes[0]), args...)
+	if err == nil && !slices.ContainsFunc(codes, func(c string) bool { return strings.Contains(out, "["+c+"]") }) {
+		err = fmt.Errorf("twinkeel %s: got %s, want a refusal for %s", strings.Join(args, " "), out, strings.Join(codes, " or "))
+	}
+	return err
+}
+
+// said reports whether a text was ever on the console.
+func (h *host) said(text string) (bool, error) {
+	log, err := os.ReadFile(h.c.Log)
+	return strings.Contains(string(log), text), err
+}
+
 // status asks the agent. It can be busy, or not there yet.
 func (h *host) status() (s agent.Status, err error) {
 	code, out, err := h.run("/usr/bin/twinkeel", "--json", "status")
@@ -202,7 +223,7 @@ func (h *host) status() (s agent.Status, err error) {
 }
 
 // ends checks that the machine comes to rest, within a number of boots, running a slot
-// with a version that is committed.
+// with a version that is committed, and nothing but that.
 func (h *host) ends(slot, version string, within int) error {
 	for began := h.boots; ; {
 		u, err := h.boot(within - (h.boots - began))
@@ -225,7 +246,7 @@ func (h *host) ends(slot, version string, within int) error {
 		if u["pstore"] != "0" {
 			return fmt.Errorf("pstore: %s logs are still there", u["pstore"])
 		}
-		return nil
+		return h.holds(slot, version)
 	}
 }
 

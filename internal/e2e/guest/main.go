@@ -41,7 +41,9 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	say("up slot=%s release=%s trial=%s fallback=%s data=%s pstore=%d id=%s", option(line, "slot"), version, option(line, "trial"), option(line, "fallback"), dataState(), saved(), hostID())
+	say("up slot=%s release=%s trial=%s fallback=%s data=%s pstore=%d id=%s version=%s roothash=%s e2e=%s",
+		option(line, "slot"), version, option(line, "trial"), option(line, "fallback"), dataState(), saved(), hostID(),
+		option(line, "version"), option(line, "roothash"), value(line, "e2e"))
 	keep()
 	switch behaviour {
 	case "panic":
@@ -78,9 +80,12 @@ func word(path string) (string, error) {
 }
 
 // option returns what the loader said on the kernel's command line.
-func option(line []byte, name string) string {
+func option(line []byte, name string) string { return value(line, "twinkeel."+name) }
+
+// value returns what a name stands for on the kernel's command line.
+func value(line []byte, name string) string {
 	for _, w := range strings.Fields(string(line)) {
-		if v, ok := strings.CutPrefix(w, "twinkeel."+name+"="); ok {
+		if v, ok := strings.CutPrefix(w, name+"="); ok {
 			return v
 		}
 	}
