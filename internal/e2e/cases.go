@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/partitions"
 )
 
@@ -15,7 +16,7 @@ func scenarios() []scenario {
 		{name: "agent missing", sample: true, releases: []string{"2.4"}, tell: fallsBack("2.4")}, // first, because it takes longest
 		{name: "update by delta, commit, manual rollback", sample: true, releases: []string{"2.0"}, tell: updates},
 		{name: "unhealthy, then a second bad release, then a good one", sample: true, releases: []string{"2.0", "2.1", "2.2"}, tell: badThenGood("2.1")},
-		{name: "no kernel in the slot", sample: true, releases: []string{"2.5"}, tell: fallsBack("2.5")},
+		{name: "no kernel in the slot", sample: true, releases: []string{"2.5"}, tell: noKernel},
 		{name: "init panics", releases: []string{"2.1"}, tell: fallsBack("2.1")},
 		{name: "init hangs", releases: []string{"2.3"}, tell: fallsBack("2.3", "no commit within")},
 		{name: "agent's configuration cannot be read, it ends again and again", releases: []string{"2.6"}, tell: fallsBack("2.6")},
@@ -81,6 +82,9 @@ func commits(_ *engine, h *host, _ *rand.Rand) error {
 	if err := h.updated("2.0"); err != nil {
 		return err
 	}
+	if delta, err := h.said("OUT stage: root by delta"); err != nil || !delta {
+		return fmt.Errorf("the root was not updated by delta, %w", err)
+	}
 	began, cpu := time.Now(), h.cpu
 	if err := h.ends("b", "2.0", 4); err != nil {
 		return err
@@ -104,25 +108,41 @@ func updates(e *engine, h *host, random *rand.Rand) error {
 // log, as the old one shows it, has the words.
 func fallsBack(version string, words ...string) func(*engine, *host, *rand.Rand) error {
 	return func(_ *engine, h *host, _ *rand.Rand) error {
-		if err := h.updated(version); err != nil {
-			return err
-		}
-		began := time.Now()
-		if err := h.ends("a", "1.0", 8); err != nil {
-			return err
-		}
-		h.note("from the reboot into the bad release to the old one at rest: %.1f s", time.Since(began).Seconds())
-		out, err := h.operator(0, "history", "-n", "1")
-		for _, w := range words {
-			if err == nil && !strings.Contains(out, w) {
-				err = fmt.Errorf("history: got %s, want a kernel's log with %q", out, w)
-			}
-		}
-		if err != nil {
+		if err := h.fellBack(version, words); err != nil {
 			return err
 		}
 		return h.disarmed()
 	}
+}
+
+func (h *host) fellBack(version string, words []string) error {
+	if err := h.updated(version); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := h.ends("a", "1.0", 8); err != nil {
+		return err
+	}
+	h.note("from the reboot into the bad release to the old one at rest: %.1f s", time.Since(began).Seconds())
+	out, err := h.operator(0, "history", "-n", "1")
+	for _, w := range words {
+		if err == nil && !strings.Contains(out, w) {
+			err = fmt.Errorf("history: got %s, want a kernel's log with %q", out, w)
+		}
+	}
+	return err
+}
+
+// noKernel tells of a release that the loader cannot start. It says so itself, in the boot
+// in which it goes on: that is a verdict, and the release is not tried again.
+func noKernel(_ *engine, h *host, _ *rand.Rand) error {
+	if err := h.fellBack("2.5", nil); err != nil {
+		return err
+	}
+	if err := h.refused([]string{agent.CodeDenied}, "update", "2.5", "--now"); err != nil {
+		return fmt.Errorf("a release that the loader cannot start: %w", err)
+	}
+	return h.disarmed()
 }
 
 // panicShown tells of a release whose kernel panics and saves its log itself: the old one
@@ -193,8 +213,8 @@ func (h *host) badThenGood(more []string) error {
 		return err
 	}
 	h.note("from the reboot into the unhealthy release to the old one at rest: %.1f s", time.Since(began).Seconds())
-	if out, err := h.operator(4, "update", "2.2", "--now"); err != nil {
-		return fmt.Errorf("a denied release: %w: %s", err, out)
+	if err := h.refused([]string{agent.CodeDenied}, "update", "2.2", "--now"); err != nil {
+		return fmt.Errorf("a denied release: %w", err)
 	}
 	for _, version := range more {
 		if err := h.update(version); err != nil {
@@ -217,8 +237,11 @@ func serverGone(_ *engine, h *host, _ *rand.Rand) error {
 		return err
 	}
 	h.relay.cutAfter(mib)
-	if code, out, err := h.run("/usr/bin/twinkeel", "update", "2.0", "--now"); err != nil || code == 0 {
-		return fmt.Errorf("an update without a server: exit code %d, %s, %w", code, out, err)
+	if err := h.refused([]string{agent.CodeUnavailable}, "update", "2.0", "--now"); err != nil {
+		return fmt.Errorf("an update without a server: %w", err)
+	}
+	if staging, err := h.said("step=stage "); err != nil || !staging || !h.relay.wasCut() {
+		return fmt.Errorf("the server did not go in the middle: staging %t, cut %t, %w", staging, h.relay.wasCut(), err)
 	}
 	if s, err := h.status(); err != nil || s.Running != "a" || s.Next != "a" {
 		return fmt.Errorf("without a server: %+v, %w", s, err)
@@ -241,8 +264,8 @@ func diskFull(_ *engine, h *host, _ *rand.Rand) error {
 	if _, err := h.see("VM filled"); err != nil {
 		return err
 	}
-	if code, out, err := h.run("/usr/bin/twinkeel", "update", "2.0", "--now"); err != nil || code == 0 {
-		return fmt.Errorf("an update without room for its state: exit code %d, %s, %w", code, out, err)
+	if err := h.refused([]string{agent.CodeState, agent.CodeNoRoom}, "update", "2.0", "--now"); err != nil {
+		return fmt.Errorf("an update without room for its state: %w", err)
 	}
 	h.off()
 	if err := h.start(); err != nil {
@@ -263,9 +286,8 @@ func expired(_ *engine, h *host, _ *rand.Rand) error {
 	if err := h.start(); err != nil {
 		return err
 	}
-	const untrusted = 5
-	if out, err := h.operator(untrusted, "update", "2.0", "--now"); err != nil {
-		return fmt.Errorf("expired metadata: %w: %s", err, out)
+	if err := h.refused([]string{agent.CodeExpired}, "update", "2.0", "--now"); err != nil {
+		return fmt.Errorf("expired metadata: %w", err)
 	}
 	s, err := h.status()
 	if err != nil || s.Running != "a" || s.Next != "a" {

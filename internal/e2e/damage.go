@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/internal/vm"
 )
 
@@ -146,8 +147,8 @@ func noData(_ *engine, h *host, _ *rand.Rand) error {
 	if err != nil || s.Running != "a" || !hasReason(s, "state") {
 		return fmt.Errorf("without its data partition: got %+v, %w", s, err)
 	}
-	if code, out, err := h.run("/usr/bin/twinkeel", "update", "--now"); err != nil || code == 0 {
-		return fmt.Errorf("it installs without state: exit code %d, %s, %w", code, out, err)
+	if err := h.refused([]string{agent.CodeState}, "update", "--now"); err != nil {
+		return fmt.Errorf("without its data partition: %w", err)
 	}
 	h.off()
 	if _, err := h.swap(dataAt, dataSize*mib, kept); err != nil {

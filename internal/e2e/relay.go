@@ -37,6 +37,13 @@ func (r *relay) cutAfter(n int64) {
 	r.shut, r.left = false, n
 }
 
+// wasCut reports whether all that was to go through has.
+func (r *relay) wasCut() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.shut
+}
+
 func (r *relay) close() {
 	_ = r.l.Close() // nobody waits for it
 	r.cut()
