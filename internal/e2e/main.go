@@ -77,9 +77,12 @@ type engine struct {
 
 	mu             sync.Mutex
 	passed, failed int
+	skipped        int
 	cpu            time.Duration
 	landed         map[landing]int // cuts
 	effects        []vm.Effect     // of a whole update
+	keptBefore     int             // boots that were written down before that
+	keptAfter      int             // and when it was over
 }
 
 // run prepares everything, runs the cases and returns how many failed.
@@ -131,7 +134,7 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 			return 0, err
 		}
 	}
-	fmt.Fprintf(out, "%.0f s, of which machines took %.0f s of processor\n%d passed, %d failed\n", time.Since(began).Seconds(), e.cpu.Seconds(), e.passed, e.failed)
+	fmt.Fprintf(out, "%.0f s, of which machines took %.0f s of processor; %d skipped\n%d passed, %d failed\n", time.Since(began).Seconds(), e.cpu.Seconds(), e.skipped, e.passed, e.failed)
 	return e.failed, nil
 }
 
@@ -166,6 +169,7 @@ func (e *engine) possible() (list []scenario, err error) {
 			list = append(list, c)
 		case errors.Is(err, errLacks) && os.Getenv("CI") == "":
 			fmt.Fprintf(e.out, "skip  %s: %v\n", c.name, err)
+			e.skipped++
 		default:
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}

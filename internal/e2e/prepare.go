@@ -130,9 +130,13 @@ func (e *engine) adopt(l loader) error {
 	if err := h.shutDown(); err != nil {
 		return err
 	}
+	kept, err := h.keptBoots()
+	if err != nil || kept != 1 {
+		return fmt.Errorf("got %d boots that were written down, want 1, %w", kept, err)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.disks[l.id()] = h.c.Disk
+	e.disks[l.id()], e.keptBefore = h.c.Disk, kept
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -52,6 +53,9 @@ func (e *engine) record() error {
 	if err := h.shutDown(); err != nil {
 		return err
 	}
+	if e.keptAfter, err = h.keptBoots(); err != nil {
+		return err
+	}
 	e.effects, err = vm.ReadLog(h.c.WriteLog)
 	return err
 }
@@ -85,32 +89,47 @@ func (e *engine) points() (list []cutPoint) {
 
 // replay boots one part of the states.
 func (e *engine) replay(h *host, part int, random *rand.Rand) error {
-	points, old, trial := e.points(), 0, 0
-	done := 0
+	points, done, old, trial, more := e.points(), 0, 0, 0, 0
 	for i := part; i < len(points); i += parts {
 		p := points[i]
-		if err := e.rebuild(h, p, random); err != nil {
-			return err
+		u, err := e.revive(h, p, random)
+		if err == nil && i%20 == 5 { // and now and then, all that follows
+			err = e.survived(h)
+			more++
 		}
-		u, err := e.known(h)
 		if err != nil {
 			return fmt.Errorf("effect %d of %d, chance %t: %w", p.n, len(e.effects), p.chance, err)
 		}
+		done++
 		if u["slot"] == "a" {
 			old++
 		} else if u["trial"] == "1" {
 			trial++
 		}
-		if done++; done%20 == 5 { // and now and then, all that follows
-			h.off()
-			if _, err := h.rests(8, nil); err != nil {
-				return fmt.Errorf("effect %d of %d, chance %t: %w", p.n, len(e.effects), p.chance, err)
-			}
-		}
-		h.off()
 	}
-	h.note("%d states of %d effects: %d booted the old release, %d the new one on trial, %d the committed one", done, len(e.effects), old, trial, done-old-trial)
+	h.note("%d states of %d effects: %d booted the old release, %d the new one on trial, %d the committed one; %d went on to the new one at rest", done, len(e.effects), old, trial, done-old-trial, more)
 	return nil
+}
+
+// revive boots one state, and checks what came up, and then what is on the disk: counters and
+// data. The machine is off afterwards.
+func (e *engine) revive(h *host, p cutPoint, random *rand.Rand) (up, error) {
+	if err := e.rebuild(h, p, random); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(h.c.Log); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	h.watched, h.kept = &watched{}, e.keptBefore
+	if !p.chance && p.n == len(e.effects) {
+		h.kept = e.keptAfter
+	}
+	u, err := e.known(h)
+	if err != nil {
+		return nil, err
+	}
+	h.off()
+	return u, errors.Join(h.counted(), h.checkData())
 }
 
 // rebuild makes the disk what it was at a point.
