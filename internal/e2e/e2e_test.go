@@ -1,13 +1,16 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/twinkeel/twinkeel/internal/vm"
+	"github.com/twinkeel/twinkeel/release"
 )
 
 func TestACutLandsInThePhaseOfTheLastMark(t *testing.T) {
@@ -105,5 +108,42 @@ func TestARelayCutsAfterSoManyBytes(t *testing.T) {
 	r.cutAfter(0)
 	if n := read(); n != 1<<20 {
 		t.Errorf("open again: got %d bytes", n)
+	}
+}
+
+func TestWhatAKernelWasToldHasToBeWhatWasSigned(t *testing.T) {
+	v, err := release.ParseVersion("2.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := release.DigestOf([]byte("root"))
+	signed, err := json.Marshal(release.Manifest{Version: v, Images: []release.Image{{Name: "root", Root: root}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &site{dir: t.TempDir()}
+	for _, l := range []loader{grubBIOS, systemdBoot} {
+		dir := filepath.Join(s.dir, "repository/targets/os/stable", l.compatible())
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "0.2.0.json"), signed, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		good := up{"slot": "b", "release": "2.0", "version": "2.0", "roothash": root.String(), "e2e": "-"}
+		if l.name == systemdBoot.name {
+			good["e2e"] = "2.0"
+		}
+		h := &host{l: l, site: s}
+		if err := h.started(good); err != nil {
+			t.Errorf("%s: %v", l.name, err)
+		}
+		for name, value := range map[string]string{"version": "1.0", "roothash": release.DigestOf(nil).String(), "e2e": "1.0", "release": "2.1"} {
+			bad := maps.Clone(good)
+			bad[name] = value
+			if h.started(bad) == nil {
+				t.Errorf("%s: %s=%s passes", l.name, name, value)
+			}
+		}
 	}
 }
