@@ -219,8 +219,9 @@ func (a *Agent) hasGeneration(app, name string) (bool, error) {
 
 // permitApps asks whether a transaction that only fetches may go on, and what is against it.
 func (a *Agent) permitApps(ctx context.Context, t *AppTransaction, to *Deployment) (Permit, *Reason, error) {
-	if a.underWay() != Idle && a.underWay() != Staging {
-		return PermitWait, nil, nil
+	if phase := a.underWay(); phase != Idle && phase != Staging {
+		// The OS waits for what has begun. What only fetches gives way: it may never end.
+		return PermitNo, &Reason{CodeBusy, osTrialText}, nil
 	}
 	for _, name := range t.Apps {
 		w, has := to.App(name)

@@ -222,7 +222,7 @@ func (a *Agent) choose(ctx context.Context, m machine, r Request) (*Outcome, err
 		return nil, err
 	}
 	choices.Apps[name] = c
-	if err := a.saveApps(fileApps, &choices); err != nil {
+	if err := a.saveChoices(&choices); err != nil {
 		return nil, err
 	}
 	if err := a.st.record(HistoryEntry{Time: a.now(), Kind: "app-" + string(r.App.Do), Result: "done", App: name, Text: r.Reason}); err != nil {

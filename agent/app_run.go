@@ -17,6 +17,9 @@ func (a *Agent) converge(ctx context.Context, m machine) error {
 	if d, err = a.adoptLive(m, d); err != nil {
 		return err
 	}
+	if err := a.mendChoices(); err != nil {
+		return err
+	}
 	choices, err := a.choices()
 	if err != nil {
 		return err

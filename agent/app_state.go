@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -84,6 +85,7 @@ type AppTransaction struct {
 const (
 	dirApps    = "apps"
 	fileApps   = "choices.json"
+	copyApps   = "choices.copy.json"
 	fileLive   = "live.json"
 	fileParked = "parked.json"
 )
@@ -207,14 +209,59 @@ func (a *Agent) appManifest(app release.Digest) (*release.AppManifest, error) {
 	return m, nil
 }
 
-// choices reads what operators decided. It is never guessed: a damaged record holds all.
+// choices reads what operators decided. It is never guessed: where both copies are damaged,
+// all is held.
 func (a *Agent) choices() (appChoices, error) {
-	c := appChoices{Apps: map[string]appChoice{}}
-	err := a.loadApps(fileApps, &c)
+	s, err := a.appState()
+	if err != nil {
+		return appChoices{}, err
+	}
+	var c appChoices
+	if err = s.load(fileApps, &c); err != nil {
+		c = appChoices{}
+		switch err2 := s.load(copyApps, &c); {
+		case err2 == nil, absent(err) && absent(err2):
+			err = nil
+		case absent(err):
+			err = err2 // there was one, and there is none any more
+		}
+	}
 	if c.Apps == nil {
 		c.Apps = map[string]appChoice{}
 	}
 	return c, err
+}
+
+func (a *Agent) saveChoices(c *appChoices) error {
+	if err := a.saveApps(fileApps, c); err != nil {
+		return err
+	}
+	return a.saveApps(copyApps, c)
+}
+
+// mendChoices makes the two copies alike again, once in a process, so that the second one
+// may be damaged some day, too. Where neither is whole there is nothing to do it from.
+func (a *Agent) mendChoices() error {
+	if a.choicesMended {
+		return nil
+	}
+	s, err := a.appState()
+	if err != nil {
+		return err
+	}
+	first, err := s.dir.Read(fileApps)
+	second, err2 := s.dir.Read(copyApps)
+	if same := err == nil && err2 == nil && bytes.Equal(first, second); !same && !(absent(err) && absent(err2)) {
+		c, err := a.choices()
+		if err != nil {
+			return nil
+		}
+		if err := a.saveChoices(&c); err != nil {
+			return err
+		}
+	}
+	a.choicesMended = true
+	return nil
 }
 
 // live returns the newest committed data of each app. A damaged record is rebuilt from
