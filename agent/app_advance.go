@@ -120,7 +120,7 @@ func (a *Agent) doApps(ctx context.Context, s AppStep, m machine, t *AppTransact
 	case AppFlipBack:
 		return a.flipAppsBack(t)
 	case AppFinishRevert:
-		return a.finishAppRevert(t)
+		return a.finishAppRevert(ctx, t)
 	case AppAbandon:
 		e := HistoryEntry{Result: "abandoned", Text: "no longer wanted, or not possible any more"}
 		if a.appAgainst != nil {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -98,9 +99,12 @@ func (a *Agent) flipAppsBack(t *AppTransaction) error {
 
 // finishAppRevert parks what the new set wrote, records the denial and ends the
 // transaction.
-func (a *Agent) finishAppRevert(t *AppTransaction) error {
+func (a *Agent) finishAppRevert(ctx context.Context, t *AppTransaction) error {
 	to, err := a.st.deployment(t.To)
 	if err != nil {
+		return err
+	}
+	if err := a.endLoops(ctx, t); err != nil {
 		return err
 	}
 	v := *t.Verdict
@@ -127,6 +131,27 @@ func (a *Agent) finishAppRevert(t *AppTransaction) error {
 		return err
 	}
 	return a.finishApps(t, HistoryEntry{Result: "rolled-back", Code: v.Code, Text: v.Text})
+}
+
+// endLoops ends what of the new set does not run at this moment but would be started again.
+func (a *Agent) endLoops(ctx context.Context, t *AppTransaction) error {
+	from, err := a.st.deployment(t.From)
+	if err != nil {
+		return err
+	}
+	for _, name := range t.Apps {
+		s, err := a.o.Apps.Prober.Status(ctx, name)
+		if err != nil {
+			return fmt.Errorf("status of app %s: %w", name, err)
+		}
+		if old, had := from.App(name); had && runsAs(s, old) == nil {
+			continue
+		}
+		if err := a.o.Apps.Runner.Stop(ctx, name); err != nil {
+			return fmt.Errorf("stop app %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func (a *Agent) denyApp(w DeployedApp, v Reason) error {

@@ -91,7 +91,12 @@ func (p *Applications) Status(_ context.Context, name string) (workloads.State, 
 	if err := p.w.call(op{verb: "status of app", name: name}); err != nil {
 		return workloads.State{}, err
 	}
-	return p.running[name].state(), nil
+	q := p.running[name]
+	s := q.state()
+	if q != nil && q.app.Behaviour == Looping && p.w.age > q.since {
+		s.Running, s.Looping, s.Exit = false, true, "exit status 1" // until its runner starts it again
+	}
+	return s, nil
 }
 
 func (q *process) state() workloads.State {
@@ -114,7 +119,7 @@ func (p *Applications) check(q *process) error {
 	switch {
 	case q == nil:
 		return errors.New("it does not run")
-	case q.app.Behaviour == Unhealthy, q.app.Behaviour == Flapping && p.w.age-q.since > 10*time.Second:
+	case q.app.Behaviour == Unhealthy, q.app.Behaviour == Looping, q.app.Behaviour == Flapping && p.w.age-q.since > 10*time.Second:
 		return errProbe
 	}
 	p.write(q)

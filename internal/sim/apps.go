@@ -22,7 +22,7 @@ const AppPublisher = "acme"
 // App is a published application, and what it does.
 type App struct {
 	Manifest  *release.AppManifest
-	Behaviour Behaviour // Healthy, Unhealthy or Flapping
+	Behaviour Behaviour // Healthy, Unhealthy, Flapping or Looping
 	Digest    release.Digest
 	part      []byte
 }

@@ -22,11 +22,12 @@ const (
 	Unbootable           // the kernel starts and resets
 	Unloadable           // the loader cannot load it and takes the other slot in the same boot
 	Mute                 // it boots, and its agent never comes up; a dead-man resets the machine
+	Looping              // an application that ends again and again
 )
 
 // String names the behaviour.
 func (b Behaviour) String() string {
-	return [...]string{"healthy", "unhealthy", "flapping", "unbootable", "unloadable", "mute"}[b]
+	return [...]string{"healthy", "unhealthy", "flapping", "unbootable", "unloadable", "mute", "looping"}[b]
 }
 
 // Release is a published release, and what it does.
