@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"io"
 	"log"
+	"maps"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,11 +88,8 @@ func container(program []byte, kind string) (v1.Image, error) {
 func layer(files map[string][]byte) (v1.Layer, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for _, path := range []string{"bin/notes", "etc/notes", "etc/passwd"} {
-		body, ok := files[path]
-		if !ok {
-			continue
-		}
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		body := files[path]
 		if err := w.WriteHeader(&tar.Header{Name: path, Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(body))}); err != nil {
 			return nil, err
 		}

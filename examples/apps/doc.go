@@ -5,6 +5,11 @@
 // its second layer adds: accounts and configuration. `make apps` leaves all of it in
 // .cache/apps. A test builds what is cached, and nginx in any case.
 //
-// Another test tells the whole story of a small application (notes) on a host without
-// slots, with the real commands and a real container runtime.
+// Other tests tell the story of an application on a host without slots, with the real
+// commands and a real container runtime: the whole of it of a small application (notes),
+// with every command of twinkeel app; and the update of each real service from one version
+// to the other with what it keeps, of nginx in any case, of PostgreSQL and Redis where their
+// layouts are cached:
+//
+//	make apps && go test ./examples/apps -run 'TestNginx|TestRedis|TestPostgreSQL' -v
 package apps

@@ -19,9 +19,8 @@ func TestAnApplicationFromImageToRollback(t *testing.T) {
 		apart(t)
 		return
 	}
-	s := newStory(t)
+	s := newStory(t, "notes")
 	one := s.build("1", 1, 1)
-	s.server("app", "publisher", s.site, "acme", "--like", "stable")
 	s.server("app", "publish", s.site, one, "--channel", "stable")
 	s.twinkeel(0, "init")
 	s.daemon()
@@ -68,6 +67,7 @@ func TestAnApplicationFromImageToRollback(t *testing.T) {
 		t.Errorf("logs of the future: got %q", out)
 	}
 	s.follows("notes 1 has 2 notes")
+	s.commands()
 	s.twinkeel(0, "app", "stop", "notes")
 	if got := s.get(); got != "" {
 		t.Errorf("stopped: got %q", got)

@@ -24,22 +24,23 @@ import (
 	"github.com/twinkeel/twinkeel/workloads/oci"
 )
 
-// story is a publisher and a host.
+// story is a publisher and a host that wants one application of it.
 type story struct {
 	t              *testing.T
+	app            string // its name
 	dir, bin, site string
 	agent          *exec.Cmd
 	watch          *trap // of the agent's log; nil: the test's log has it
 }
 
-func newStory(t *testing.T) *story {
+func newStory(t *testing.T, app string) *story {
 	dir, err := os.MkdirTemp("/var/tmp", "twinkeel-story-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Another copy of this test, or a host's own agent, is not disturbed.
 	instance := fmt.Sprintf("tkstory%d", os.Getpid())
-	s := &story{t: t, dir: dir, bin: filepath.Join(dir, "bin"), site: filepath.Join(dir, "site")}
+	s := &story{t: t, app: app, dir: dir, bin: filepath.Join(dir, "bin"), site: filepath.Join(dir, "site")}
 	t.Cleanup(func() {
 		s.killDaemon()
 		if err := oci.Groups().Kill(context.Background(), "/"+instance); err != nil {
@@ -75,12 +76,13 @@ path = "%[1]s/apps"
 instance = "%[3]s"
 bridge = "tkstory0"
 [[app]]
-name = "notes"
+name = "%[4]s"
 publisher = "acme"
-`, dir, web.URL, instance)
+`, dir, web.URL, instance, app)
 	if err := os.WriteFile(filepath.Join(dir, "twinkeel.toml"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	s.server("app", "publisher", s.site, "acme", "--like", "stable")
 	return s
 }
 
@@ -121,7 +123,8 @@ func (s *story) twinkeel(status int, args ...string) string {
 }
 
 // build makes an application of all forms of a container image, and returns its draft.
-func (s *story) build(kind string, version, format int) string {
+// More is put at the end of its app.toml.
+func (s *story) build(kind string, version, format int, more ...string) string {
 	s.t.Helper()
 	text := fmt.Sprintf(`publisher = "acme"
 name = "notes"
@@ -140,7 +143,7 @@ probation = "300ms"
 [update]
 dataFormat = %d
 dataReads = %[2]d
-`, version, format)
+`, version, format) + strings.Join(more, "\n")
 	spec := filepath.Join(s.dir, "app.toml")
 	if err := os.WriteFile(spec, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
@@ -326,33 +329,19 @@ func (s *story) follows(want string) {
 // live is the content of the live generation of the data.
 func (s *story) live() []byte {
 	s.t.Helper()
-	var list []struct {
-		Generation string `json:"generation"`
-		Live       bool   `json:"live"`
+	files, err := filepath.Glob(filepath.Join(s.generation(s.liveGeneration()), "data/*"))
+	if err != nil || len(files) == 0 {
+		s.t.Fatalf("live generation: got files %v, %v", files, err)
 	}
-	if err := json.Unmarshal([]byte(s.twinkeel(0, "app", "data", "list", "notes", "--json")), &list); err != nil {
-		s.t.Fatal(err)
+	var all []byte
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		all = append(append(all, filepath.Base(f)+"\n"...), b...)
+		if err != nil {
+			s.t.Fatal(err)
+		}
 	}
-	for _, g := range list {
-		if !g.Live {
-			continue
-		}
-		files, err := filepath.Glob(filepath.Join(s.dir, "apps/data/notes/gen", g.Generation, "data/*"))
-		if err != nil || len(files) == 0 {
-			s.t.Fatalf("generation %s: got files %v, %v", g.Generation, files, err)
-		}
-		var all []byte
-		for _, f := range files {
-			b, err := os.ReadFile(f)
-			all = append(append(all, filepath.Base(f)+"\n"...), b...)
-			if err != nil {
-				s.t.Fatal(err)
-			}
-		}
-		return all
-	}
-	s.t.Fatalf("no generation is live: %+v", list)
-	return nil
+	return all
 }
 
 func (s *story) contains(got, want string) {
