@@ -3,7 +3,6 @@ package apps
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -72,12 +71,7 @@ func (s *story) commands() {
 
 	s.asked()
 	s.chosen()
-	s.restored()
-	s.twinkeel(0, "app", "hold", "notes")
-	s.contains(s.twinkeel(0, "app", "unpin", "notes"), "follows the newest")
-	if a := s.status("status", "notes"); a.Pin != nil || a.Hold == nil {
-		s.t.Errorf("held, and no longer pinned: got %+v", a)
-	}
+	s.contains(s.twinkeel(2, "app", "data", "drop", "notes", s.liveGeneration()), "in use")
 }
 
 // asked is about a version that asks for a permission.
@@ -138,37 +132,4 @@ func (s *story) chosen() {
 	}
 	s.twinkeel(0, "app", "start", "notes")
 	s.wants("1", "buy milk", "call Ada")
-}
-
-// restored is about data of before.
-func (s *story) restored() {
-	s.t.Helper()
-	live := s.liveGeneration()
-	s.contains(s.twinkeel(2, "app", "data", "drop", "notes", live), "in use")
-	s.contains(s.twinkeel(2, "app", "data", "restore", "notes", "g0"), "has no data called g0")
-	list := s.data()
-	i := slices.IndexFunc(list, func(g agent.AppParked) bool {
-		b, err := os.ReadFile(filepath.Join(s.generation(g.Generation), "data/notes.txt"))
-		return !g.Live && err == nil && string(b) == "buy milk\ncall Ada\n"
-	})
-	if i < 0 {
-		s.t.Fatalf("no parked generation has the two notes: %+v", list)
-	}
-	s.post("in between")
-	s.twinkeel(0, "app", "data", "restore", "notes", list[i].Generation)
-	s.wants("1", "buy milk", "call Ada")
-
-	// What was live meanwhile is parked. It is gone back to, and what can be dropped is gone.
-	s.twinkeel(0, "app", "data", "restore", "notes", live)
-	s.wants("1", "buy milk", "call Ada", "in between")
-	list = s.data()
-	i = slices.IndexFunc(list, func(g agent.AppParked) bool { return !g.Live && !g.Kept })
-	if i < 0 {
-		s.t.Fatalf("nothing can be dropped: %+v", list)
-	}
-	s.twinkeel(0, "app", "data", "drop", "notes", list[i].Generation)
-	if _, err := os.Stat(s.generation(list[i].Generation)); !os.IsNotExist(err) {
-		s.t.Errorf("dropped generation %s: got %v", list[i].Generation, err)
-	}
-	s.wants("1", "buy milk", "call Ada", "in between")
 }

@@ -7,9 +7,9 @@
 //
 // Other tests tell the story of an application on a host without slots, with the real
 // commands and a real container runtime: the whole of it of a small application (notes),
-// with every command of twinkeel app; and the update of each real service from one version
-// to the other with what it keeps, of nginx in any case, of PostgreSQL and Redis where their
-// layouts are cached:
+// with the commands of twinkeel app; and the update of real services from one version
+// to the other with what it keeps, of nginx in any case, of Redis where its layouts
+// are cached:
 //
-//	make apps && go test ./examples/apps -run 'TestNginx|TestRedis|TestPostgreSQL' -v
+//	make apps && go test ./examples/apps -run 'TestNginx|TestRedis' -v
 package apps
