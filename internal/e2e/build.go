@@ -207,8 +207,9 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 		"etc/passwd": []byte("root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
 		"etc/group":  []byte("root:x:0:\nnogroup:x:65534:\n"),
 	}
+	files[idle[1:]] = noise(idleSeed, idleSize)
 	if s.version == "2.0" {
-		files["etc/ballast"] = noise(2 * mib) // what no delta makes small
+		files["etc/ballast"] = noise(0, 2*mib) // what no delta makes small
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(tree, name), content, 0o644); err != nil {
@@ -241,15 +242,22 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 	return image, os.RemoveAll(tree)
 }
 
-// noise returns bytes that nothing else holds.
-func noise(n int) []byte {
+// A file of every release that nothing reads by itself.
+const (
+	idle     = "/etc/idle"
+	idleSize = 64 << 10
+	idleSeed = 1
+)
+
+// noise returns bytes that nothing else holds, unless of the same seed.
+func noise(seed byte, n int) []byte {
 	b := make([]byte, n)
-	_, _ = rand.NewChaCha8([32]byte{}).Read(b) // it never fails
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b) // it never fails
 	return b
 }
 
 // canaryContent is a file that the factory puts on the data partition and nobody changes.
-func canaryContent() []byte { return noise(mib) }
+func canaryContent() []byte { return noise(0, mib) }
 
 // bootImage makes what the loader starts of a release. No two releases have the same.
 func (k *kit) bootImage(s system, l loader) (string, error) {

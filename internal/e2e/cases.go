@@ -13,12 +13,12 @@ import (
 // scenarios returns all cases.
 func scenarios() []scenario {
 	return []scenario{
-		{name: "agent missing", sample: true, releases: []string{"2.4"}, tell: fallsBack("2.4")}, // first, because it takes longest
+		{name: "agent missing", sample: true, releases: []string{"2.4"}, tell: timedBack("agent missing", "2.4")}, // first, because it takes longest
 		{name: "update by delta, commit, manual rollback", sample: true, releases: []string{"2.0"}, tell: updates},
 		{name: "unhealthy, then a second bad release, then a good one", sample: true, releases: []string{"2.0", "2.1", "2.2"}, tell: badThenGood("2.1")},
 		{name: "no kernel in the slot", sample: true, releases: []string{"2.5"}, tell: noKernel},
 		{name: "init panics", releases: []string{"2.1"}, tell: fallsBack("2.1")},
-		{name: "init hangs", releases: []string{"2.3"}, tell: fallsBack("2.3", "no commit within")},
+		{name: "init hangs", releases: []string{"2.3"}, tell: timedBack("init hangs", "2.3", "no commit within")},
 		{name: "agent's configuration cannot be read, it ends again and again", releases: []string{"2.6"}, tell: fallsBack("2.6")},
 		{name: "everything stopped, guard included", releases: []string{"2.7"}, tell: fallsBack("2.7")},
 		{name: "kernel busy with one thread, nothing else runs", releases: []string{"2.9"}, tell: fallsBack("2.9")},
@@ -30,6 +30,8 @@ func scenarios() []scenario {
 		{name: "a byte of the trial's root flipped", releases: []string{"2.0"}, tell: flipped},
 		{name: "a byte of the committed root flipped", releases: []string{"2.0"}, tell: flippedLater},
 		{name: "a byte of the trial's boot image flipped", releases: []string{"2.0"}, tell: flippedBoot},
+		{name: "a byte of the running root flipped, nothing else to start", tell: rotsAlone},
+		{name: "a byte of the running root flipped, the old slot is there", releases: []string{"2.0"}, tell: rotsBeside},
 		{name: "wrong root hash", releases: []string{"2.0"}, tell: wrongHash},
 		{name: "data partition missing in the trial", releases: []string{"2.0"}, tell: noDataInTrial},
 		{name: "data partition missing, committed", tell: noData},
@@ -115,6 +117,16 @@ func fallsBack(version string, words ...string) func(*engine, *host, *rand.Rand)
 	}
 }
 
+// timedBack is the same, and measures how long nothing served.
+func timedBack(fault, version string, words ...string) func(*engine, *host, *rand.Rand) error {
+	return func(_ *engine, h *host, _ *rand.Rand) error {
+		if err := h.timed(fault, func() error { return h.fellBack(version, words) }); err != nil {
+			return err
+		}
+		return h.disarmed()
+	}
+}
+
 func (h *host) fellBack(version string, words []string) error {
 	if err := h.updated(version); err != nil {
 		return err
@@ -139,7 +151,7 @@ func noKernel(_ *engine, h *host, _ *rand.Rand) error {
 	if err := h.fellBack("2.5", nil); err != nil {
 		return err
 	}
-	if err := h.refused([]string{agent.CodeDenied}, "update", "2.5", "--now"); err != nil {
+	if err := h.refused(agent.CodeDenied, "update", "2.5", "--now"); err != nil {
 		return fmt.Errorf("a release that the loader cannot start: %w", err)
 	}
 	return h.disarmed()
@@ -208,12 +220,10 @@ func (h *host) badThenGood(more []string) error {
 	if err := h.updated("2.2"); err != nil {
 		return err
 	}
-	began := time.Now()
-	if err := h.ends("a", "1.0", 4); err != nil {
+	if err := h.timed("dead service", func() error { return h.ends("a", "1.0", 4) }); err != nil {
 		return err
 	}
-	h.note("from the reboot into the unhealthy release to the old one at rest: %.1f s", time.Since(began).Seconds())
-	if err := h.refused([]string{agent.CodeDenied}, "update", "2.2", "--now"); err != nil {
+	if err := h.refused(agent.CodeDenied, "update", "2.2", "--now"); err != nil {
 		return fmt.Errorf("a denied release: %w", err)
 	}
 	for _, version := range more {
@@ -237,7 +247,7 @@ func serverGone(_ *engine, h *host, _ *rand.Rand) error {
 		return err
 	}
 	h.relay.cutAfter(mib)
-	if err := h.refused([]string{agent.CodeUnavailable}, "update", "2.0", "--now"); err != nil {
+	if err := h.refused(agent.CodeUnavailable, "update", "2.0", "--now"); err != nil {
 		return fmt.Errorf("an update without a server: %w", err)
 	}
 	if staging, err := h.said("step=stage "); err != nil || !staging || !h.relay.wasCut() {
@@ -264,7 +274,7 @@ func diskFull(_ *engine, h *host, _ *rand.Rand) error {
 	if _, err := h.see("VM filled"); err != nil {
 		return err
 	}
-	if err := h.refused([]string{agent.CodeState, agent.CodeNoRoom}, "update", "2.0", "--now"); err != nil {
+	if err := h.refused(agent.CodeState, "update", "2.0", "--now"); err != nil {
 		return fmt.Errorf("an update without room for its state: %w", err)
 	}
 	h.off()
@@ -286,7 +296,7 @@ func expired(_ *engine, h *host, _ *rand.Rand) error {
 	if err := h.start(); err != nil {
 		return err
 	}
-	if err := h.refused([]string{agent.CodeExpired}, "update", "2.0", "--now"); err != nil {
+	if err := h.refused(agent.CodeExpired, "update", "2.0", "--now"); err != nil {
 		return fmt.Errorf("expired metadata: %w", err)
 	}
 	s, err := h.status()

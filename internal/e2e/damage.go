@@ -147,7 +147,7 @@ func noData(_ *engine, h *host, _ *rand.Rand) error {
 	if err != nil || s.Running != "a" || !hasReason(s, "state") {
 		return fmt.Errorf("without its data partition: got %+v, %w", s, err)
 	}
-	if err := h.refused([]string{agent.CodeState}, "update", "--now"); err != nil {
+	if err := h.refused(agent.CodeState, "update", "--now"); err != nil {
 		return fmt.Errorf("without its data partition: %w", err)
 	}
 	h.off()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/twinkeel/twinkeel/internal/vm"
 	"github.com/twinkeel/twinkeel/release"
@@ -145,5 +146,23 @@ func TestWhatAKernelWasToldHasToBeWhatWasSigned(t *testing.T) {
 				t.Errorf("%s: %s=%s passes", l.name, name, value)
 			}
 		}
+	}
+}
+
+func TestAnOutageLastsUntilTheOldSlotServes(t *testing.T) {
+	var s stopwatch
+	for i, line := range []string{
+		"VM serves healthy=true", "VM up slot=b release=2.2", "VM serves healthy=false", `AG msg=step step="mark reverting"`,
+		"VM up slot=a release=1.0",
+	} {
+		s.seeAt(line, time.Unix(int64(i), 0))
+	}
+	if o, err := s.outage("x"); err == nil {
+		t.Errorf("before the old slot serves: got %+v", o)
+	}
+	s.seeAt("VM serves healthy=true", time.Unix(9, 0))
+	s.seeAt("VM serves healthy=true", time.Unix(20, 0))
+	if o, err := s.outage("x"); err != nil || o.verdict != 2*time.Second || o.back != 8*time.Second {
+		t.Errorf("got %+v, %v", o, err)
 	}
 }

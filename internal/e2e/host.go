@@ -36,6 +36,10 @@ type host struct {
 	cpu   time.Duration
 	notes []string
 
+	watch   stopwatch
+	faults  int // of which the way back was to be measured
+	outages []outage
+
 	watched *watched // nil: nobody looks at the boot record
 	kept    int      // boots that were written down before the console's log begins
 }
@@ -51,6 +55,7 @@ func (e *engine) newHost(name string, l loader) (*host, error) {
 		return nil, err
 	}
 	h.c = vm.Config{Disk: filepath.Join(h.dir, "disk.img"), Log: filepath.Join(h.dir, "console.log"), Port: h.relay.port()}
+	h.c.Seen = h.watch.see
 	if l.uefi {
 		h.c.Vars = filepath.Join(h.dir, "vars.fd")
 	}
@@ -194,12 +199,12 @@ func (h *host) operator(code int, args ...string) (string, error) {
 	return out, nil
 }
 
-// refused runs twinkeel, which has to refuse what it is asked with one of the reason codes, and
-// to end with the exit code that belongs to them.
-func (h *host) refused(codes []string, args ...string) error {
-	out, err := h.operator(control.ExitOf(codes[0]), args...)
-	if err == nil && !slices.ContainsFunc(codes, func(c string) bool { return strings.Contains(out, "["+c+"]") }) {
-		err = fmt.Errorf("twinkeel %s: got %s, want a refusal for %s", strings.Join(args, " "), out, strings.Join(codes, " or "))
+// refused runs twinkeel, which has to refuse what it is asked with a reason code, and to end with
+// the exit code that belongs to it.
+func (h *host) refused(reason string, args ...string) error {
+	out, err := h.operator(control.ExitOf(reason), args...)
+	if err == nil && !strings.Contains(out, "["+reason+"]") {
+		err = fmt.Errorf("twinkeel %s: got %s, want a refusal for %s", strings.Join(args, " "), out, reason)
 	}
 	return err
 }

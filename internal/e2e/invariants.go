@@ -131,7 +131,7 @@ func (e *engine) reverted(h *host) error {
 	if s.Running != "a" || s.Next != "a" {
 		return fmt.Errorf("comes to rest on slot %s, next %s, want a", s.Running, s.Next)
 	}
-	if err := h.refused([]string{agent.CodeDenied}, "update", "2.2", "--now"); err != nil {
+	if err := h.refused(agent.CodeDenied, "update", "2.2", "--now"); err != nil {
 		return fmt.Errorf("a release with a verdict is tried again: %w", err)
 	}
 	if err := e.sound(h, "a", "1.0"); err != nil {

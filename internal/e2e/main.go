@@ -83,6 +83,8 @@ type engine struct {
 	effects        []vm.Effect     // of a whole update
 	keptBefore     int             // boots that were written down before that
 	keptAfter      int             // and when it was over
+	faults         int             // of which the way back was to be measured
+	outages        []outage
 }
 
 // run prepares everything, runs the cases and returns how many failed.
@@ -129,6 +131,7 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	wg.Wait()
 	e.moreCuts()
 	e.reportCuts()
+	reportOutages(out, e.faults, e.outages)
 	if e.failed == 0 {
 		if err := os.RemoveAll(o.work); err != nil {
 			return 0, err
@@ -232,6 +235,7 @@ func (e *engine) tell(c scenario) {
 	e.cpu += cpu
 	fmt.Fprintf(e.out, "%s  %-58s %3d boots %5.1f s %6.1f s CPU\n", verdict, c.name, boots, time.Since(began).Seconds(), cpu.Seconds())
 	if h != nil {
+		e.faults, e.outages = e.faults+h.faults, append(e.outages, h.outages...)
 		for _, n := range h.notes {
 			fmt.Fprintf(e.out, "        %s\n", n)
 		}

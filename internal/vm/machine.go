@@ -16,17 +16,18 @@ import (
 
 // Config is a machine to start.
 type Config struct {
-	Arm      bool   // it is one for arm64; Vars has to be given
-	Disk     string // image, written to
-	Vars     string // UEFI variables, made if it is not there; "": the machine has a BIOS
-	Sector   int    // size of the disk's sectors in bytes; 0: 512
-	ReadOnly bool   // the disk refuses writes
-	Log      string // file that takes the console
-	WriteLog string // file to which every write to the disk is added; "": none is kept
-	Memory   string // file that holds its memory, which then outlives a reset, as a machine's does; "": it does not
-	Watchdog bool   // it has a watchdog, an Intel 6300ESB, that resets it
-	Clock    string // what the machine's clock shows at first, such as "2040-01-01T00:00:00"; "": the time
-	Port     int    // of the host's loopback that the guest may reach; 0: it has no network
+	Arm      bool              // it is one for arm64; Vars has to be given
+	Disk     string            // image, written to
+	Vars     string            // UEFI variables, made if it is not there; "": the machine has a BIOS
+	Sector   int               // size of the disk's sectors in bytes; 0: 512
+	ReadOnly bool              // the disk refuses writes
+	Log      string            // file that takes the console
+	Seen     func(line string) // is told of each line of the console as it comes; nil: nobody is
+	WriteLog string            // file to which every write to the disk is added; "": none is kept
+	Memory   string            // file that holds its memory, which then outlives a reset, as a machine's does; "": it does not
+	Watchdog bool              // it has a watchdog, an Intel 6300ESB, that resets it
+	Clock    string            // what the machine's clock shows at first, such as "2040-01-01T00:00:00"; "": the time
+	Port     int               // of the host's loopback that the guest may reach; 0: it has no network
 }
 
 // ErrEnded is in the chain of an error that says that the guest ended the machine.
@@ -146,7 +147,11 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 		s := bufio.NewScanner(io.TeeReader(out, log))
 		s.Buffer(nil, 1<<20)
 		for s.Scan() {
-			m.lines <- strings.TrimSpace(s.Text())
+			line := strings.TrimSpace(s.Text())
+			if c.Seen != nil {
+				c.Seen(line)
+			}
+			m.lines <- line
 		}
 	}()
 	return m, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -146,7 +147,12 @@ func serve(healthy bool) {
 			http.Error(w, "not today", http.StatusServiceUnavailable)
 		}
 	})
-	say("service ended: %v", http.ListenAndServe("127.0.0.1:80", h))
+	l, err := net.Listen("tcp", "127.0.0.1:80")
+	if err == nil {
+		say("serves healthy=%t", healthy)
+		err = http.Serve(l, h)
+	}
+	say("service ended: %v", err)
 }
 
 // adopt has the factory's release adopted, in the machine's first boot.
@@ -194,6 +200,8 @@ func obey(orders io.Reader) error {
 		switch words[0] {
 		case "run":
 			command(words[1:])
+		case "read":
+			read(words[1:])
 		case "fill", "remove":
 			fill(words[0], words[1:])
 		case "reboot":
@@ -205,6 +213,14 @@ func obey(orders io.Reader) error {
 		}
 	}
 	return errors.Join(errors.New("no more orders"), s.Err())
+}
+
+// read reads a whole file.
+func read(words []string) {
+	for _, path := range words {
+		b, err := os.ReadFile(path)
+		say("read %d bytes: %v", len(b), err)
+	}
 }
 
 // fill makes a file that takes all room there is, or removes it.
