@@ -32,6 +32,7 @@ func scenarios() []scenario {
 		{name: "a byte of the trial's boot image flipped", releases: []string{"2.0"}, tell: flippedBoot},
 		{name: "a byte of the running root flipped, nothing else to start", tell: rotsAlone},
 		{name: "a byte of the running root flipped, the old slot is there", releases: []string{"2.0"}, tell: rotsBeside},
+		{name: "every trial lost: tried again three times, then no more", releases: []string{"2.1"}, tell: alwaysLost},
 		{name: "wrong root hash", releases: []string{"2.0"}, tell: wrongHash},
 		{name: "data partition missing in the trial", releases: []string{"2.0"}, tell: noDataInTrial},
 		{name: "data partition missing, committed", tell: noData},

@@ -40,8 +40,9 @@ type host struct {
 	faults  int // of which the way back was to be measured
 	outages []outage
 
-	watched *watched // nil: nobody looks at the boot record
-	kept    int      // boots that were written down before the console's log begins
+	watched *watched      // nil: nobody looks at the boot record
+	ahead   time.Duration // of this clock, what the machine's shows when it is powered on
+	kept    int           // boots that were written down before the console's log begins
 }
 
 // newHost makes a machine with a copy of the disk that a loader's cases begin with.
@@ -95,6 +96,9 @@ func (h *host) on() (err error) {
 		if err := h.counted(); err != nil {
 			return err
 		}
+	}
+	if h.ahead > 0 {
+		h.c.Clock = time.Now().UTC().Add(h.ahead).Format("2006-01-02T15:04:05")
 	}
 	h.boots++
 	h.m, err = vm.Start(h.ctx, h.c)
