@@ -184,10 +184,11 @@ func (c *cli) appGrant() *cobra.Command {
 }
 
 func (c *cli) appExec() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "exec NAME COMMAND [ARGUMENT...]",
 		Short:   "Run a command in an application, confined as it is",
-		Example: "  twinkeel app exec web /bin/sh",
+		Long:    "Run a command in an application, confined as it is. What follows NAME is the command's own.",
+		Example: "  twinkeel app exec web /bin/sh -c 'ls /data'",
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.started = true
@@ -210,6 +211,8 @@ func (c *cli) appExec() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().SetInterspersed(false)
+	return cmd
 }
 
 func (c *cli) appData() *cobra.Command {

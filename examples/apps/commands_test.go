@@ -3,6 +3,7 @@ package apps
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,7 +72,12 @@ func (s *story) commands() {
 
 	s.asked()
 	s.chosen()
-	s.contains(s.twinkeel(2, "app", "data", "drop", "notes", s.liveGeneration()), "in use")
+	s.restored()
+	s.twinkeel(0, "app", "hold", "notes")
+	s.contains(s.twinkeel(0, "app", "unpin", "notes"), "follows the newest")
+	if a := s.status("status", "notes"); a.Pin != nil || a.Hold == nil {
+		s.t.Errorf("held, and no longer pinned: got %+v", a)
+	}
 }
 
 // asked is about a version that asks for a permission.
@@ -132,4 +138,31 @@ func (s *story) chosen() {
 	}
 	s.twinkeel(0, "app", "start", "notes")
 	s.wants("1", "buy milk", "call Ada")
+}
+
+// restored is about data of before.
+func (s *story) restored() {
+	s.t.Helper()
+	first := s.liveGeneration()
+	s.contains(s.twinkeel(2, "app", "data", "drop", "notes", first), "in use")
+	s.contains(s.twinkeel(2, "app", "data", "restore", "notes", "g0"), "has no data called")
+	s.twinkeel(0, "app", "data", "restore", "notes", first)
+	second := s.liveGeneration()
+	s.wants("1", "buy milk", "call Ada")
+	s.post("on a copy")
+	s.twinkeel(0, "app", "data", "restore", "notes", first)
+	s.wants("1", "buy milk", "call Ada")
+	s.twinkeel(0, "app", "data", "restore", "notes", second)
+	s.wants("1", "buy milk", "call Ada", "on a copy")
+
+	list := s.data()
+	i := slices.IndexFunc(list, func(g agent.AppParked) bool { return !g.Live && !g.Kept })
+	if i < 0 {
+		s.t.Fatalf("nothing can be dropped: %+v", list)
+	}
+	s.twinkeel(0, "app", "data", "drop", "notes", list[i].Generation)
+	if _, err := os.Stat(s.generation(list[i].Generation)); !os.IsNotExist(err) {
+		s.t.Errorf("dropped generation %s: got %v", list[i].Generation, err)
+	}
+	s.wants("1", "buy milk", "call Ada", "on a copy")
 }
