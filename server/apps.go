@@ -115,7 +115,7 @@ func (s *Site) appsOf(set *publisher.Set, wanted map[string]release.Version) ([]
 		}
 		for _, other := range all {
 			if err := m.Clash(other); err != nil {
-				return nil, fmt.Errorf("app %s %s cannot run beside app %s %s: %w", m.Name, m.Version, other.Name, other.Version, err)
+				return nil, fmt.Errorf("app %s/%s %s cannot run beside app %s/%s %s: %w", m.Publisher, m.Name, m.Version, other.Publisher, other.Name, other.Version, err)
 			}
 		}
 		all = append(all, m)
