@@ -1,0 +1,47 @@
+package histories
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+)
+
+// rotState spoils one file of the state directory. Two of one kind at once would be more
+// than anybody promises: of what is kept twice, neither rots while they are not alike.
+func (l *life) rotState(arg uint64) {
+	dir := l.m.State
+	names := dir.Names()
+	if trust := dir.Below("trust"); trust != nil && arg>>40%4 == 0 {
+		// Metadata can be fetched again; floors are kept twice, and one of them is whole.
+		dir, names = trust, slices.DeleteFunc(trust.Names(), func(n string) bool { return !strings.HasSuffix(n, ".json") })
+	}
+	if len(names) == 0 {
+		return
+	}
+	name := names[arg%uint64(len(names))]
+	b := slices.Clone(dir.Bytes(name))
+	if len(b) == 0 {
+		return
+	}
+	if i := slices.Index(names, twin(name)); i >= 0 && !bytes.Equal(dir.Bytes(names[i]), b) {
+		return
+	}
+	switch (arg >> 16) % 3 {
+	case 0:
+		b[(arg>>24)%uint64(len(b))] ^= 1 << ((arg >> 20) % 8)
+	case 1:
+		b = b[:(arg>>24)%uint64(len(b))]
+	default:
+		clear(b)
+	}
+	dir.Damage(name, b)
+	l.m.Forget(name)
+}
+
+// twin is the name of the other one of a file that is kept twice.
+func twin(name string) string {
+	if first, is := strings.CutSuffix(name, ".copy.json"); is {
+		return first + ".json"
+	}
+	return strings.TrimSuffix(name, ".json") + ".copy.json"
+}
