@@ -8,21 +8,39 @@ import (
 
 // lastWords is the end of the kernel's log of the trial that was left, for people.
 func (a *Agent) lastWords(t *Transaction) []string {
-	if a.o.KernelLog == nil {
-		return t.Kernel
-	}
-	to, err := a.st.deployment(t.To)
-	if err != nil || to == nil {
-		return t.Kernel
-	}
-	root, ok := to.Image("root")
-	if !ok {
-		return t.Kernel
-	}
-	if words := a.o.KernelLog(t.Slot, root.Root, t.Started); words != nil {
+	if words, _ := a.kernelLog(t, t.Started); words != nil {
 		return words
 	}
 	return t.Kernel
+}
+
+// kernelLog is what is kept of the boots of the slot with what is tried there.
+func (a *Agent) kernelLog(t *Transaction, after time.Time) (words []string, panicked time.Time) {
+	if a.o.KernelLog == nil {
+		return nil, time.Time{}
+	}
+	to, err := a.st.deployment(t.To)
+	if err != nil || to == nil {
+		return nil, time.Time{}
+	}
+	root, ok := to.Image("root")
+	if !ok {
+		return nil, time.Time{}
+	}
+	return a.o.KernelLog(t.Slot, root.Root, after)
+}
+
+// panicked is when the kernel of the trial that was left panicked last; zero if nothing says
+// that it did. A panic of another trial is none of this one's: neither one from before it was
+// armed, nor the one that was known then, which a clock that was put back makes look newer.
+func (a *Agent) panicked(t *Transaction) time.Time {
+	if t.ArmedAt.IsZero() {
+		return time.Time{} // the journal was lost: it is not known since when
+	}
+	if _, at := a.kernelLog(t, t.ArmedAt); !at.Equal(t.OldPanic) {
+		return at
+	}
+	return time.Time{}
 }
 
 // events are the history, and behind it the transaction under way, if a trial of it ended

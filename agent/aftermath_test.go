@@ -28,9 +28,9 @@ func (h *history) ask(t *testing.T, verb agent.Verb) (r agent.Result) {
 
 // words is a kernel's log for tests, with what it was asked for.
 func (h *history) words(asked *[]string) {
-	h.m.Options.KernelLog = func(slot partitions.Slot, root release.Digest, after time.Time) []string {
+	h.m.Options.KernelLog = func(slot partitions.Slot, root release.Digest, after time.Time) ([]string, time.Time) {
 		*asked = append(*asked, fmt.Sprintf("%s %t %t", slot, root == h.new.Manifest.Images[0].Root, after.IsZero()))
-		return []string{"kernel: test", "Oops"}
+		return []string{"kernel: test", "Oops"}, time.Time{}
 	}
 }
 
@@ -87,6 +87,49 @@ func TestALostTrialIsToldBeforeItIsArmedAgain(t *testing.T) {
 	}
 	if w := h.ask(t, agent.VerbWhy).Why; w.Left != nil {
 		t.Errorf("why, after a commit: got %+v", w.Left)
+	}
+}
+
+// A panic of the trial is a verdict; one that is not known to be of this trial is none.
+func TestOnlyAPanicOfThisTrialDeniesTheRelease(t *testing.T) {
+	s := stories[slices.IndexFunc(stories, func(s story) bool { return s.behaviour == sim.Unbootable })]
+	for name, c := range map[string]struct {
+		panicked func(h *history) time.Time
+		code     string
+		arms     int
+	}{
+		"in the trial":                       {func(h *history) time.Time { return h.m.Panicked(partitions.B) }, agent.CodePanic, 1},
+		"an hour before the trial":           {func(h *history) time.Time { return noon.Add(-time.Hour) }, agent.CodeTrialLost, 4},
+		"known when armed, the clock behind": {func(h *history) time.Time { return noon.AddDate(1, 0, 0) }, agent.CodeTrialLost, 4},
+		"none":                               {func(h *history) time.Time { return time.Time{} }, agent.CodeTrialLost, 4},
+	} {
+		h, err := begin(s, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trials := 0
+		h.m.KeepsPanic = func() bool {
+			trials++
+			return c.code == agent.CodePanic
+		}
+		h.m.Options.KernelLog = func(slot partitions.Slot, root release.Digest, after time.Time) ([]string, time.Time) {
+			at := c.panicked(h)
+			if slot != partitions.B || root != h.new.Manifest.Images[0].Root || at.Before(after) {
+				return nil, time.Time{}
+			}
+			return []string{"kernel: test", "Kernel panic - not syncing"}, at
+		}
+		if err := h.settle(); err != nil {
+			t.Fatal(err)
+		}
+		if got := h.deniedCode(h.new); got != c.code || trials != 3*c.arms {
+			t.Errorf("%s: got denial %q after %d boots, want %q after %d", name, got, trials, c.code, 3*c.arms)
+		}
+		list := h.ask(t, agent.VerbHistory).History
+		last := list[len(list)-1]
+		if c.code == agent.CodePanic && (last.Result != "rolled-back" || last.Code != c.code || len(last.Kernel) != 2 || last.Text != "the kernel of slot b panicked in its trial") {
+			t.Errorf("%s: history: got %+v", name, last)
+		}
 	}
 }
 

@@ -65,8 +65,9 @@ type Options struct {
 	Log    *slog.Logger
 
 	// KernelLog returns the end of the kernel's log of the last boot of a slot with this
-	// root, for people; after is when that was wanted. nil: nobody keeps it.
-	KernelLog func(slot partitions.Slot, root release.Digest, after time.Time) []string
+	// root, for people, and when a kernel of such a boot panicked last; zero: nothing says
+	// that one did. Panics before after do not count. nil: nobody keeps it.
+	KernelLog func(slot partitions.Slot, root release.Digest, after time.Time) (words []string, panicked time.Time)
 	// Damage says what the first stage found wrong with the root that runs, in this boot;
 	// "" for nothing. nil: nobody looks.
 	Damage func() string

@@ -107,6 +107,7 @@ const (
 	CodeClockBehind  = "clock-behind"  // the clock is before the newest time known
 	CodeUnhealthy    = "unhealthy"     // a required probe failed until the deadline
 	CodeUnbootable   = "unbootable"    // the loader could not start the slot
+	CodePanic        = "panic"         // the slot's kernel panicked in its trial
 	CodeByHand       = "by-hand"       // an operator left it
 	CodeSlot         = "slot"          // a slot's content is not what it should be
 	CodeNoFallback   = "no-fallback"   // there is no other slot to go back to
@@ -263,7 +264,7 @@ type Denial struct {
 	App        string          `json:"app,omitempty"` // its name
 	Attempt    uint64          `json:"attempt"`       // denied up to and including this one
 	Version    release.Version `json:"version"`
-	Code       string          `json:"code"` // unhealthy, panic, left-by-hand, …
+	Code       string          `json:"code"` // unhealthy, panic, by-hand, …
 	Text       string          `json:"text"`
 	Time       time.Time       `json:"time"`
 }

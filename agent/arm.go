@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 )
@@ -38,6 +39,8 @@ func (a *Agent) markArmed(ctx context.Context, m machine, t *Transaction) error 
 		return err
 	}
 	t.Phase, t.ArmedIn = Armed, m.boot.ID
+	t.ArmedAt = a.now()
+	_, t.OldPanic = a.kernelLog(t, time.Time{})
 	t.Arms++
 	return a.save(t)
 }

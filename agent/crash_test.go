@@ -39,6 +39,8 @@ type story struct {
 	mirror bool
 	// rollback lets the update happen without faults; the operator then goes back.
 	rollback bool
+	// pstore keeps what a kernel saves in its panic.
+	pstore bool
 	// skew has release 2 bring an agent that writes a newer format of the state.
 	skew   bool
 	want   string // version that runs in the end
@@ -53,6 +55,7 @@ var stories = []story{
 	{name: "update that fails while it soaks", behaviour: sim.Flapping, want: "1", denied: "2", code: agent.CodeUnhealthy},
 	{name: "manual rollback", behaviour: sim.Healthy, rollback: true, want: "1", denied: "2", code: agent.CodeByHand},
 	{name: "release that resets the machine", behaviour: sim.Unbootable, want: "1", denied: "2", code: agent.CodeTrialLost},
+	{name: "release that panics, which is kept", behaviour: sim.Unbootable, pstore: true, want: "1", denied: "2", code: agent.CodePanic},
 	{name: "release that the loader cannot load", behaviour: sim.Unloadable, want: "1", denied: "2", code: agent.CodeUnbootable},
 	{name: "release whose agent never comes up", behaviour: sim.Mute, want: "1", denied: "2", code: agent.CodeTrialLost},
 	{name: "trial lost to power cuts", behaviour: sim.Healthy, unlucky: 3, want: "2"},
@@ -172,6 +175,7 @@ func beginIn(s story, seed uint64, quiet bool) (*history, error) {
 			}
 		}
 	}
+	m.KeepsPanic = func() bool { return s.pstore }
 	m.Net.Serve(w.files1)
 	m.Releases = append(m.Releases, h.new)
 	manifest, err := w.first.Manifest.Encode()

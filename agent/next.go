@@ -28,6 +28,7 @@ type Observation struct {
 	Raised     bool // boot record: the slot boots next, on trial
 	Successful bool // boot record: the slot is successful and boots next
 	FellBack   bool // the loader started the slot, failed, and took the other in the same boot
+	Panicked   bool // the slot's kernel panicked in this trial, and that was kept
 	Verified   bool // the slot was read back in this boot
 	Permit     Permit
 	Verdict    Verdict
@@ -130,8 +131,8 @@ func nextArmed(o Observation) Step {
 		return StepArm
 	case o.SameBoot:
 		return StepReboot
-	case o.FellBack:
-		// Read before the record is cleared: the tries in it are the evidence.
+	case o.FellBack, o.Panicked:
+		// Read before the record is cleared: the tries in it are evidence.
 		return StepMarkReverting
 	case !o.Cleared:
 		return StepClear

@@ -15,12 +15,12 @@ var phases = []Phase{Idle, Staging, Staged, Armed, Reverting}
 
 // observations enumerates everything that can be so.
 func observations(yield func(Observation) bool) {
-	for bits := range 1 << 7 {
+	for bits := range 1 << 8 {
 		for _, p := range []Permit{PermitYes, PermitWait, PermitNo} {
 			for _, v := range []Verdict{VerdictPending, VerdictHealthy, VerdictUnhealthy} {
 				o := Observation{
 					OnTrial: bits&1 != 0, SameBoot: bits&2 != 0, Cleared: bits&4 != 0, Raised: bits&8 != 0,
-					Successful: bits&16 != 0, FellBack: bits&32 != 0, Verified: bits&64 != 0, Permit: p, Verdict: v,
+					Successful: bits&16 != 0, FellBack: bits&32 != 0, Verified: bits&64 != 0, Panicked: bits&128 != 0, Permit: p, Verdict: v,
 				}
 				if !yield(o) {
 					return
@@ -56,7 +56,7 @@ func TestNextKeepsItsRulesForEveryObservation(t *testing.T) {
 			func(_ Phase, o Observation, s Step) bool { return s == StepFinishLost && (!o.Cleared || o.OnTrial) }},
 		{"evidence against a release is taken before the record that holds it is cleared",
 			func(p Phase, o Observation, s Step) bool {
-				return p == Armed && !o.OnTrial && !o.SameBoot && o.FellBack && s != StepMarkReverting
+				return p == Armed && !o.OnTrial && !o.SameBoot && (o.FellBack || o.Panicked) && s != StepMarkReverting
 			}},
 		{"nothing that permission gates happens without it",
 			func(p Phase, o Observation, s Step) bool {
@@ -97,6 +97,7 @@ var facts = []struct {
 	{"slot raised", func(o Observation) string { return yesNo(o.Raised) }},
 	{"slot successful", func(o Observation) string { return yesNo(o.Successful) }},
 	{"loader fell back", func(o Observation) string { return yesNo(o.FellBack) }},
+	{"kernel panicked", func(o Observation) string { return yesNo(o.Panicked) }},
 	{"read back", func(o Observation) string { return yesNo(o.Verified) }},
 	{"verdict", func(o Observation) string { return [...]string{"pending", "healthy", "unhealthy"}[o.Verdict] }},
 }

@@ -49,6 +49,7 @@ func (a *Agent) observe(m machine, t *Transaction) Observation {
 	// nothing, and neither do tries that are gone: power cuts use them up, and a loader
 	// that could not save its counter does not dare to try.
 	o.FellBack = m.boot.Firmware && m.boot.Fallback && !o.OnTrial && r.Priority > 0 && !r.Successful
+	o.Panicked = t.Phase == Armed && !o.OnTrial && !o.SameBoot && !a.panicked(t).IsZero()
 	return o
 }
 

@@ -16,6 +16,8 @@ func (a *Agent) markReverting(m machine, t *Transaction) error {
 	t.Phase = Reverting
 	switch {
 	case t.Verdict != nil:
+	case m.boot.Slot != t.Slot && !a.panicked(t).IsZero():
+		t.Verdict = &Reason{CodePanic, fmt.Sprintf("the kernel of slot %s panicked in its trial", t.Slot)}
 	case m.boot.Slot != t.Slot:
 		t.Verdict = &Reason{CodeUnbootable, fmt.Sprintf("the loader took slot %s, could not start it, and started slot %s in the same boot", t.Slot, m.boot.Slot)}
 	default:

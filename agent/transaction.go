@@ -42,9 +42,13 @@ type Transaction struct {
 	// ArmedIn is the boot in which the trial was armed: running the old slot in that
 	// same boot means "reboot", in any other it means "the trial is over".
 	ArmedIn string    `json:"armedIn,omitempty"`
-	Arms    int       `json:"arms,omitempty"`    // trials armed so far
-	RetryAt time.Time `json:"retryAt,omitzero"`  // a lost trial is not armed again before
-	Verdict *Reason   `json:"verdict,omitempty"` // why it reverts
+	ArmedAt time.Time `json:"armedAt,omitzero"`
+	Arms    int       `json:"arms,omitempty"` // trials armed so far
+	// OldPanic is the newest panic of the slot with this release that was known when the
+	// trial was armed: it says nothing about the trial, whatever the clocks say.
+	OldPanic time.Time `json:"oldPanic,omitzero"`
+	RetryAt  time.Time `json:"retryAt,omitzero"`  // a lost trial is not armed again before
+	Verdict  *Reason   `json:"verdict,omitempty"` // why it reverts
 	// Baseline names the probes that failed before the trial: they cannot condemn it.
 	Baseline []string `json:"baseline,omitempty"`
 	// Now and Force are what the operator asked for: not to wait for window and

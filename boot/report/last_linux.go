@@ -1,6 +1,7 @@
 package report
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -24,13 +25,21 @@ func Host() Places {
 // Last returns the end of the kernel's log of the last boot of a slot with this root, for
 // people: at most MaxShown bytes, the first line saying where it comes from. What a kernel
 // saved in its panic, and says to be of that slot and root, comes before what the guard
-// kept, if it was saved after the given time; nil if there is neither.
-func (p Places) Last(slot partitions.Slot, root release.Digest, after time.Time) []string {
+// kept, if it was not saved before the given time; nil if there is neither. Last also says
+// when the newest of these panics was, to the second: zero if there is none. A kernel saves
+// its log in an oops, too, and lives on: that is shown, and is no panic.
+func (p Places) Last(slot partitions.Slot, root release.Digest, after time.Time) (lines []string, panicked time.Time) {
 	var last Boot
 	var words []byte
 	take := func(b Boot, log []byte) {
-		if b.Slot == slot && b.Root == root && !b.Panic.Before(after) && !b.Panic.Before(last.Panic) {
+		if b.Slot != slot || b.Root != root || b.Panic.Before(after) {
+			return
+		}
+		if !b.Panic.Before(last.Panic) {
 			last, words = b, log
+		}
+		if at := b.Panic.UTC().Truncate(time.Second); at.After(panicked) && panicForm.Match(log) {
+			panicked = at
 		}
 	}
 	for _, dir := range p.Pstore {
@@ -42,14 +51,19 @@ func (p Places) Last(slot partitions.Slot, root release.Digest, after time.Time)
 		take(boot, log)
 	}
 	if words != nil {
-		return show("slot "+slot.String()+", saved by the kernel in its panic", words)
+		return show("slot "+slot.String()+", saved by the kernel in its panic", words), panicked
 	}
 	boot, log, err := kept(p.Kept, logFile(slot))
 	if err != nil || boot.Root != root {
-		return nil
+		return nil, time.Time{}
 	}
-	return show("slot "+slot.String()+", "+since(boot.Uptime)+" after its kernel began", log)
+	return show("slot "+slot.String()+", "+since(boot.Uptime)+" after its kernel began", log), time.Time{}
 }
+
+// panicForm is what tells the log of a panic from that of an oops: the line with which the
+// kernel begins a part of what it saves, or the panic's own. Sources of the format:
+// linux/fs/pstore/platform.c, linux/kernel/panic.c.
+var panicForm = regexp.MustCompile(`(?m)^Panic#[0-9]+ Part[0-9]+$|\bKernel panic - not syncing\b`)
 
 // show makes a log what people read: text, in bounded lines.
 func show(from string, log []byte) []string {

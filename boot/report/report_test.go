@@ -29,20 +29,26 @@ func write(t *testing.T, path, content string, age time.Duration) {
 	}
 }
 
+// lines is what Last shows.
+func lines(p Places, slot partitions.Slot, root release.Digest, after time.Time) []string {
+	shown, _ := p.Last(slot, root, after)
+	return shown
+}
+
 func TestWhatIsKeptOfASlotIsFoundByItsRoot(t *testing.T) {
 	p := Places{Kept: t.TempDir()}
 	boot := Boot{Slot: partitions.B, Root: root, Version: "2.0 \n x", Uptime: 91 * time.Second}
 	if err := Save(p.Kept, boot, []byte("[    1.000000] hello\n[   90.000000] twinkeel-init: no commit\n")); err != nil {
 		t.Fatal(err)
 	}
-	got := strings.Join(p.Last(partitions.B, root, time.Time{}), "|")
+	got := strings.Join(lines(p, partitions.B, root, time.Time{}), "|")
 	if want := "kernel: slot b, 1m31s after its kernel began|[    1.000000] hello|[   90.000000] twinkeel-init: no commit"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for name, got := range map[string][]string{
-		"another root":  p.Last(partitions.B, release.DigestOf(nil), time.Time{}),
-		"another slot":  p.Last(partitions.A, root, time.Time{}),
-		"another place": Places{Kept: t.TempDir()}.Last(partitions.B, root, time.Time{}),
+		"another root":  lines(p, partitions.B, release.DigestOf(nil), time.Time{}),
+		"another slot":  lines(p, partitions.A, root, time.Time{}),
+		"another place": lines(Places{Kept: t.TempDir()}, partitions.B, root, time.Time{}),
 	} {
 		if got != nil {
 			t.Errorf("%s: got %q", name, got)
@@ -59,18 +65,18 @@ func TestWhatAKernelSavedInItsPanicComesFirst(t *testing.T) {
 	write(t, filepath.Join(p.Pstore[1], "dmesg-efi-160000000001001"), ours+"\nlong ago", time.Hour)
 	write(t, filepath.Join(p.Pstore[1], "pmsg-ramoops-0"), "of programs", time.Minute)
 	after := time.Now().Add(-10 * time.Minute)
-	got := strings.Join(p.Last(partitions.B, root, after), "|")
+	got := strings.Join(lines(p, partitions.B, root, after), "|")
 	if want := "kernel: slot b, saved by the kernel in its panic|Panic#1 Part2|" + ours + "|first|Panic#1 Part1|last"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	// systemd puts the parts together, and takes them away.
 	write(t, filepath.Join(p.Pstore[0], "17000000", "001", "dmesg.txt"), ours+"\nwhole", 30*time.Second)
 	write(t, filepath.Join(p.Pstore[0], "17000000", "001", "dmesg-efi-170000000001001"), "part", time.Minute)
-	got = strings.Join(p.Last(partitions.B, root, after), "|")
+	got = strings.Join(lines(p, partitions.B, root, after), "|")
 	if want := "kernel: slot b, saved by the kernel in its panic|" + ours + "|whole"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := p.Last(partitions.B, root, time.Now()); got != nil {
+	if got := lines(p, partitions.B, root, time.Now()); got != nil {
 		t.Errorf("what is older than the trial was taken: %q", got)
 	}
 }
@@ -91,7 +97,7 @@ func TestWhatIsShownIsBoundedText(t *testing.T) {
 			t.Errorf("%s: kept %d bytes, %v", name, st.Size(), err)
 		}
 		size := 0
-		for _, l := range p.Last(partitions.A, root, time.Time{}) {
+		for _, l := range lines(p, partitions.A, root, time.Time{}) {
 			if size += len(l); !utf8.ValidString(l) || strings.Contains(l, "\n") {
 				t.Errorf("%s: shows %q", name, l)
 			}
@@ -108,7 +114,7 @@ func TestWhatLiesInThePlaceOfAFileIsNotWaitedFor(t *testing.T) {
 	if err := os.Symlink("/dev/zero", at); err != nil {
 		t.Fatal(err)
 	}
-	if got := p.Last(partitions.A, root, time.Time{}); got != nil {
+	if got := lines(p, partitions.A, root, time.Time{}); got != nil {
 		t.Errorf("a link: got %q", got)
 	}
 	if err := os.Remove(at); err != nil {
@@ -117,7 +123,7 @@ func TestWhatLiesInThePlaceOfAFileIsNotWaitedFor(t *testing.T) {
 	if err := os.Mkdir(at, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if got := p.Last(partitions.A, root, time.Time{}); got != nil {
+	if got := lines(p, partitions.A, root, time.Time{}); got != nil {
 		t.Errorf("a directory: got %q", got)
 	}
 }

@@ -159,11 +159,17 @@ func noKernel(_ *engine, h *host, _ *rand.Rand) error {
 }
 
 // panicShown tells of a release whose kernel panics and saves its log itself: the old one
-// shows that, takes it out of where it was saved, and does not show it for the next release
-// that fails in the same slot.
-func panicShown(e *engine, h *host, random *rand.Rand) error {
+// shows that, takes it for a verdict and out of where it was saved, and does not show it for
+// the next release that fails in the same slot.
+func panicShown(_ *engine, h *host, _ *rand.Rand) error {
 	const saved, panicked = "saved by the kernel in its panic", "Kernel panic - not syncing: Attempted to kill init"
-	if err := fallsBack("2.1", saved, panicked)(e, h, random); err != nil {
+	if err := h.fellBack("2.1", []string{saved, panicked}); err != nil {
+		return err
+	}
+	if err := h.refused(agent.CodeDenied, "update", "2.1", "--now"); err != nil {
+		return fmt.Errorf("a release whose panic was kept: %w", err)
+	}
+	if err := h.disarmed(); err != nil {
 		return err
 	}
 	if err := h.updated("2.2"); err != nil {

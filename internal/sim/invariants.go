@@ -216,7 +216,8 @@ func (m *Machine) deniedForCause(d agent.Denial) {
 		if r.Manifest.Deployment() != d.Deployment {
 			continue
 		}
-		if r.Behaviour == Healthy && (d.Code == agent.CodeUnhealthy || d.Code == agent.CodeUnbootable) && !m.rotten[0] && !m.rotten[1] {
+		m.deniedForPanic(r, d)
+		if r.Behaviour == Healthy && (d.Code == agent.CodeUnhealthy || d.Code == agent.CodeUnbootable || d.Code == agent.CodePanic) && !m.rotten[0] && !m.rotten[1] {
 			m.broke(8, "%s is healthy and is denied as %s: %s", r.Manifest.Version, d.Code, d.Text)
 		}
 		return

@@ -211,6 +211,7 @@ func (m *Machine) armed(slot partitions.Slot, is bootloader.Record) {
 	m.decided = nil
 	m.unhealthyNeverReturns(r, t)
 	m.heldBack(r, t)
+	m.panicIsAVerdict(r, t)
 	if r.Manifest.Epoch < m.epoch && t.Kind != agent.KindRollback {
 		m.broke(4, "%s of epoch %d is armed, and epoch %d was committed", r.Manifest.Version, r.Manifest.Epoch, m.epoch)
 	}

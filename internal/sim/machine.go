@@ -36,6 +36,9 @@ type Machine struct {
 	Options agent.Options
 	// Interrupt, if set, is asked when a system comes up; true cuts the power there.
 	Interrupt func(r *Release, trial bool) bool
+	// KeepsPanic, if set, is asked when a kernel panics; true: the machine has a place for
+	// what that saves.
+	KeepsPanic func() bool
 	// Entered, if set, is told of every system that comes up.
 	Entered func(r *Release)
 	// Boots counts the starts that an agent has seen; Starts counts all.
@@ -56,6 +59,7 @@ type Machine struct {
 	// firstPass is the age of the world when the probe began to pass.
 	firstPass time.Duration
 	account
+	panics panics
 }
 
 // NewMachine returns a machine with partitions of the given size for the images of
@@ -69,6 +73,7 @@ func NewMachineIn(w *World, size int64, root []byte, factory *Release, open Open
 	m := &Machine{World: w, Net: w.NewNet(), State: w.NewDir("state"), Releases: []*Release{factory}}
 	m.account = account{committed: factory.Manifest.Version, epoch: factory.Manifest.Epoch, lower: map[string]bool{},
 		denied: map[release.Digest]uint64{}, pardoned: map[release.Digest]bool{}, forgiven: map[agent.Denial]bool{}, versions: map[string]int64{}, seen: map[string]*byte{}}
+	m.panics.inTrial = map[release.Digest]bool{}
 	m.slots = &Slots{w: w, running: func() partitions.Slot { return m.boot.Slot }, writers: map[*Disk]int{}}
 	w.parts = append(w.parts, m.slots)
 	var images []string
@@ -106,7 +111,7 @@ func (m *Machine) options(images []string, root []byte) agent.Options {
 		Slots: m.slots, Loader: m.loader, Net: m.Net, Health: probes{m}, Clock: m.Clock(),
 		Uptime: func() time.Duration { return m.age - m.since },
 		Random: func() uint64 { return m.rng.Uint64() },
-		Reboot: m.Reboot, Log: slog.New(slog.DiscardHandler),
+		Reboot: m.Reboot, KernelLog: m.kernelLog, Log: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -276,6 +281,7 @@ func (m *Machine) enter(b bootloader.Boot) (came, cut bool) {
 		m.note("power cut in slot %s", b.Slot)
 		return false, true
 	case r.Behaviour == Unbootable:
+		m.panicked(b.Slot, r)
 		return false, false
 	case r.Behaviour == Mute:
 		m.Pass(DeadMan)

@@ -19,7 +19,7 @@ const (
 	Healthy    Behaviour = iota
 	Unhealthy            // a required probe never passes
 	Flapping             // the probe passes at first, and then no more
-	Unbootable           // the kernel starts and resets
+	Unbootable           // the kernel starts, panics and resets
 	Unloadable           // the loader cannot load it and takes the other slot in the same boot
 	Mute                 // it boots, and its agent never comes up; a dead-man resets the machine
 	Looping              // an application that ends again and again

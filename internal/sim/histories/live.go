@@ -123,6 +123,11 @@ func (s *Shelf) begin(h *History, repo *Repository, quiet bool) (*life, error) {
 		l.seen[r] = true
 		m.Options.StateFormat = repo.Formats[r]
 	}
+	keeps := uint64(0)
+	m.KeepsPanic = func() bool {
+		keeps++
+		return mix(h.Seed+keeps)%2 == 0
+	}
 	w.Fate = sim.Kept
 	w.Profile = sim.Weak
 	m.Process(func(a *agent.Agent) {
