@@ -102,8 +102,9 @@ func (a *Agent) doApps(ctx context.Context, s AppStep, m machine, t *AppTransact
 	case AppFlip:
 		return a.flipApps(t)
 	case AppMarkTrial:
-		t.Phase = AppTrial
-		return a.saveAppJournal(t)
+		return a.markTrial(m, t)
+	case AppCount:
+		return a.countBoot(m, t)
 	case AppSwitch:
 		return a.switchApps(ctx, t)
 	case AppStart:
@@ -156,6 +157,10 @@ func (a *Agent) observeApps(ctx context.Context, m machine, t *AppTransaction) (
 		a.log.Warn("the deployment of the applications' transaction cannot be read", "deployment", t.To, "err", err)
 		o.Permit, o.Verdict, o.Quiet = PermitNo, VerdictUnhealthy, true
 		return o, nil
+	}
+	o.Counted = t.counted(m)
+	if a.spent(m, t) {
+		o.Verdict, a.appReason = VerdictUnhealthy, spentReason(t)
 	}
 	if t.Phase == AppStaging {
 		if o.Permit, a.appAgainst, err = a.permitApps(ctx, t, to); err != nil {

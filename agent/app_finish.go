@@ -108,6 +108,12 @@ func (a *Agent) finishAppRevert(ctx context.Context, t *AppTransaction) error {
 		return err
 	}
 	v := *t.Verdict
+	// With boots left, nothing is said against a set that was only interrupted.
+	lost := v.Code == CodeTrialLost && t.Boots.Seq == t.Seq && t.Boots.Count >= int(a.o.Tries)
+	e := HistoryEntry{Result: "rolled-back", Code: v.Code, Text: v.Text}
+	if lost {
+		e.Kernel = a.bootsEvidence(t)
+	}
 	var rejected []DeployedApp
 	for _, name := range t.Apps {
 		w, has := to.App(name)
@@ -121,7 +127,7 @@ func (a *Agent) finishAppRevert(ctx context.Context, t *AppTransaction) error {
 		if there {
 			rejected = append(rejected, w)
 		}
-		if v.Code == CodeUnhealthy || v.Code == CodeByHand {
+		if v.Code == CodeUnhealthy || v.Code == CodeByHand || lost {
 			if err := a.denyApp(w, v); err != nil {
 				return err
 			}
@@ -130,7 +136,7 @@ func (a *Agent) finishAppRevert(ctx context.Context, t *AppTransaction) error {
 	if err := a.noteParked(rejected, v.Text); err != nil {
 		return err
 	}
-	return a.finishApps(t, HistoryEntry{Result: "rolled-back", Code: v.Code, Text: v.Text})
+	return a.finishApps(t, e)
 }
 
 // endLoops ends what of the new set does not run at this moment but would be started again.

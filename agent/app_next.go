@@ -10,6 +10,7 @@ type AppObservation struct {
 	Running bool // what the pointer says of the apps that change runs
 	Beside  bool // the new set is tried beside the old one before the pointer turns
 	Tried   bool // all of the new set is tried, where no client reaches it
+	Counted bool // the journal says that this boot is one of the trial's
 	Verdict Verdict
 }
 
@@ -24,6 +25,7 @@ const (
 	AppMarkSwitching AppStep = "mark switching" // journal: switching
 	AppStop          AppStep = "stop"           // end what runs and must not
 	AppClone         AppStep = "clone"          // data: the new set's generations
+	AppCount         AppStep = "count boot"     // journal: this boot is one of the trial's
 	AppTry           AppStep = "try"            // start the new set beside the old one
 	AppFlip          AppStep = "flip"           // pointer: the new set
 	AppMarkTrial     AppStep = "mark trial"     // journal: trial
@@ -80,6 +82,9 @@ func nextAppSwitching(o AppObservation) AppStep {
 		return AppStart
 	case !o.Cloned:
 		return AppClone
+	case o.Beside && !o.Counted:
+		// Before anything of the new set runs: it may take the machine down.
+		return AppCount
 	case o.Beside && !o.Tried:
 		return AppTry
 	case o.Beside && o.Verdict != VerdictHealthy:
@@ -92,6 +97,8 @@ func nextAppTrial(o AppObservation) AppStep {
 	switch {
 	case !o.Flipped, o.Verdict == VerdictUnhealthy:
 		return AppMarkReverting
+	case !o.Counted:
+		return AppCount
 	case o.Tried:
 		return AppSwitch
 	case !o.Quiet:

@@ -19,6 +19,7 @@ var appFacts = []struct {
 	{"flipped", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Flipped = i == 1 }},
 	{"beside", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Beside = i == 1 }},
 	{"verdict", []string{"pending", "healthy", "unhealthy"}, func(o *AppObservation, i int) { o.Verdict = Verdict(i) }},
+	{"boot counted", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Counted = i == 1 }},
 	{"tried", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Tried = i == 1 }},
 	{"quiet", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Quiet = i == 1 }},
 	{"running", []string{"no", "yes"}, func(o *AppObservation, i int) { o.Running = i == 1 }},
@@ -103,6 +104,8 @@ func TestApplicationsAreOnlyTouchedOnceTheirDataIsSafe(t *testing.T) {
 				t.Errorf("%s, %+v: an app is started that the pointer does not say", p, o)
 			case s == AppTry && !(o.Beside && o.Running && o.Cloned && !o.Flipped):
 				t.Errorf("%s, %+v: something is tried beside nothing, or without its data", p, o)
+			case !o.Counted && (s == AppTry || s == AppSwitch || s == AppStart && p == AppTrial):
+				t.Errorf("%s, %+v: the new set runs in a boot that is not counted", p, o)
 			case s == AppFlip && o.Beside && !(o.Running && o.Tried && o.Verdict == VerdictHealthy):
 				t.Errorf("%s, %+v: the pointer turns to what was not found healthy beside the old set", p, o)
 			case s == AppSwitch && !(o.Flipped && o.Tried && o.Verdict != VerdictUnhealthy):

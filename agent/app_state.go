@@ -69,6 +69,7 @@ type AppTransaction struct {
 	// Strategy is how they take the place of what runs, chosen when switching begins:
 	// parallel or socket; "": stop-start.
 	Strategy string    `json:"strategy,omitempty"`
+	Boots    AppBoots  `json:"boots,omitzero"` // in which the new set was started
 	Verdict  *Reason   `json:"verdict,omitempty"`
 	Evidence []string  `json:"evidence,omitempty"`
 	Force    bool      `json:"force,omitempty"`

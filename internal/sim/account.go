@@ -25,6 +25,7 @@ type account struct {
 	versions  map[string]int64          // of metadata files, by role, as last seen
 	seen      map[string]*byte          // files of the state directory that were looked at
 	journal   journal                   // the one that was read last
+	appTrial  appTrial                  // of applications, the newest one
 }
 
 // afterwards holds the laws against what a process has left behind, whatever its end.

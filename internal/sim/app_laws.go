@@ -22,6 +22,38 @@ func (m *Machine) allOrNothing(u workloads.Unit) {
 	}
 }
 
+// appTrial counts the boots in which the new set of a transaction was started.
+type appTrial struct {
+	seq   uint64
+	boots int
+	last  int // the start of the machine that was counted last
+}
+
+// appTrialsEnd is law 15 for a unit that is about to be started or tried: of a version that
+// is on trial, in at most as many boots as the OS has tries.
+func (m *Machine) appTrialsEnd(u workloads.Unit) {
+	var t agent.AppTransaction
+	if apps := m.State.subs["apps"]; apps == nil || !Record(apps.stable["journal.json"], &t) || t.Phase != agent.AppTrial && t.Phase != agent.AppSwitching {
+		return
+	}
+	var from agent.Deployment
+	digest, _ := u.Manifest.Digest() // Start has worked it out before
+	Record(m.State.stable[fmt.Sprintf("deployment-%d.json", t.From)], &from)
+	if w, had := from.App(u.Name()); had && w.App == digest {
+		return // the old set
+	}
+	if m.appTrial.seq != t.Seq {
+		m.appTrial = appTrial{seq: t.Seq}
+	}
+	if m.appTrial.last != m.Starts {
+		m.appTrial.last = m.Starts
+		m.appTrial.boots++
+	}
+	if m.appTrial.boots > int(m.Options.Tries) {
+		m.broke(15, "app %s %s is started in boot %d of its trial, want at most %d", u.Name(), u.Manifest.Version, m.appTrial.boots, m.Options.Tries)
+	}
+}
+
 // applicationDataIsKept is law 6 for what a process has left behind.
 func (m *Machine) applicationDataIsKept() {
 	if m.Apps == nil {

@@ -26,8 +26,18 @@ func (p *Applications) Start(_ context.Context, u workloads.Unit) error {
 	if err == nil {
 		p.serve(q)
 		p.write(q)
+		p.mayGoDown(q)
 	}
 	return err
+}
+
+// mayGoDown ends the boot if that is what the process does.
+func (p *Applications) mayGoDown(q *process) {
+	if q.app.Behaviour == Unbootable {
+		p.w.note("app %s %s takes the machine down", q.unit.Name(), q.app.Manifest.Version)
+		p.downs()
+		p.w.goDown()
+	}
 }
 
 // process is a unit that is about to run.
@@ -44,6 +54,9 @@ func (p *Applications) process(u workloads.Unit) (*process, error) {
 	a := p.apps[i]
 	if disk := p.disks[a.Manifest.Image.Root]; disk == nil || !bytes.Equal(disk.view[:len(a.part)], a.part) {
 		p.w.Break("law 2: app %s %s is started from an image that is not its own", u.Name(), a.Manifest.Version)
+	}
+	if !u.Rehearsal {
+		p.mayTry(u)
 	}
 	return &process{u, a, p.w.age}, nil
 }
@@ -142,6 +155,7 @@ func (p *Applications) Try(_ context.Context, u workloads.Unit) error {
 		p.w.Break("law 6: app %s is tried on data of its own while version %s runs", u.Name(), old.app.Manifest.Version)
 	}
 	p.trials[u.Name()] = q
+	p.mayGoDown(q)
 	return nil
 }
 

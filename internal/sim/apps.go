@@ -22,7 +22,7 @@ const AppPublisher = "acme"
 // App is a published application, and what it does.
 type App struct {
 	Manifest  *release.AppManifest
-	Behaviour Behaviour // Healthy, Unhealthy, Flapping or Looping
+	Behaviour Behaviour // Healthy, Unhealthy, Flapping, Looping, or Unbootable: it takes the machine down
 	Digest    release.Digest
 	part      []byte
 }
@@ -104,6 +104,8 @@ type Applications struct {
 	made    int                        // generations so far
 	kept    map[string]string          // app/generation → what it held when it was seen last
 	mayRun  func(workloads.Unit)       // law 7
+	mayTry  func(workloads.Unit)       // law 15
+	downs   func()                     // is called when one takes the machine down
 }
 
 // volume is the versioned data of one generation.
@@ -122,7 +124,7 @@ type process struct {
 // NewApplications gives a machine applications; published are all that it may meet.
 func (m *Machine) NewApplications(published ...*App) *Applications {
 	p := &Applications{w: m.World, apps: published, disks: map[release.Digest]*Disk{}, sealed: map[release.Digest]bool{},
-		data: map[string]map[string]*volume{}, running: map[string]*process{}, trials: map[string]*process{}, served: map[string]map[string]bool{}, kept: map[string]string{}, mayRun: m.allOrNothing}
+		data: map[string]map[string]*volume{}, running: map[string]*process{}, trials: map[string]*process{}, served: map[string]map[string]bool{}, kept: map[string]string{}, mayRun: m.allOrNothing, mayTry: m.appTrialsEnd, downs: m.downs}
 	m.World.parts = append(m.World.parts, p)
 	m.Apps = p
 	m.Options.Apps = &agent.Apps{Arch: "amd64", Images: Images{p}, Data: p, Runner: p, Prober: p}

@@ -38,7 +38,7 @@ func Laws() []Law {
 		{12, "SecretsStay", "No private key reaches the host's state or the server's files."},
 		{13, "Converges", "Once faults stop, the newest permitted release that was not refused runs."},
 		{14, "ProgressesWhileThePowerFlaps", "An update completes if each boot lasts as long as one checkpoint."},
-		{15, "rollbackEnds", "A trial is decided within its tries, and each of its boots within the deadline and the soak period."},
+		{15, "rollbackEnds", "A trial is decided within its tries, and each of its boots within the deadline and the soak period; one of applications within as many boots."},
 		{16, "QuietWhenIdle", "A poll that finds nothing new writes nothing."},
 		{17, "", "No host is offered a halted release after the halt. Held by agent/policy.TestRolloutFollowsTheDirective."},
 		{18, "", "Every host has one stable bucket. Held by release.TestWideningARolloutTakesNoHostOut."},

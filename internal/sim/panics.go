@@ -40,6 +40,9 @@ func (m *Machine) panicked(slot partitions.Slot, r *Release) {
 	}
 }
 
+// downs is what happens when an application takes the machine down.
+func (m *Machine) downs() { m.panicked(m.boot.Slot, m.runs) }
+
 // Panicked is when the kernel of a slot panicked last, of what was kept; zero: never.
 func (m *Machine) Panicked(slot partitions.Slot) time.Time { return m.panics.kept[slot].at }
 

@@ -201,6 +201,12 @@ func (w *World) Reboot(context.Context) error {
 	panic(ending{Rebooted})
 }
 
+// goDown is the end of a boot without anybody's wish.
+func (w *World) goDown() {
+	w.dead, w.end = true, PowerCut
+	panic(ending{PowerCut})
+}
+
 // op is one call of the world outside, put into words only for a trace or an error.
 type op struct {
 	verb, name, file string

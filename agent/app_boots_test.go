@@ -1,0 +1,153 @@
+package agent_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/internal/sim"
+	"github.com/twinkeel/twinkeel/release"
+)
+
+// downs is a world whose second version of an application takes the machine down: in the
+// place of the first, and beside it.
+var downs = [2]func() *appWorld{
+	sync.OnceValue(func() *appWorld { return newDowns(nil) }),
+	sync.OnceValue(func() *appWorld {
+		return newDowns(func(m *release.AppManifest) { m.Data, m.Update.Strategy = nil, "parallel" })
+	}),
+}
+
+func newDowns(change func(*release.AppManifest)) *appWorld {
+	const size = 4 << 12
+	w := newAppWorld(size)
+	w.release(sim.Spec{Version: "1", Images: map[string][]byte{"root": sim.Image(size, 1)}})
+	image := sim.Image(4<<12, 7)
+	one := w.stage(w.app(sim.AppSpec{Name: "web", Version: "1", Image: image, Format: 1, Change: change}))
+	w.stage(w.app(sim.AppSpec{Name: "web", Version: "2", Image: sim.Edit(image, 3), From: one, Format: 1, Behaviour: sim.Unbootable, Change: change}))
+	return w.appWorld
+}
+
+// goDown lets the machine run on until its applications rest, and returns how often one of
+// them has taken it down.
+func goDown(m *sim.Machine) (times int) {
+	m.KeepsPanic = func() bool {
+		times++
+		return true
+	}
+	for range 12 {
+		end := m.Process(sim.Once)
+		m.Pass(2 * time.Hour)
+		if web, _ := m.Apps.Running("web"); end == sim.Returned && web == "1" && !m.Pending() {
+			break
+		}
+	}
+	return times
+}
+
+func TestAnApplicationThatTakesTheMachineDownIsLeftAfterItsTries(t *testing.T) {
+	for i, name := range []string{"in its place", "beside it"} {
+		t.Run(name, func(t *testing.T) {
+			w := downs[i]()
+			m := machineIn(t, w, "web", 1, 0)
+			wantApp(t, m, "1")
+			_, before := m.Apps.Running("web")
+			kept := string(before)
+			m.Net.Serve(w.files[1])
+			if got := goDown(m); got != 3 {
+				t.Errorf("the machine went down %d times, want 3", got)
+			}
+			wantApp(t, m, "1")
+			if _, after := m.Apps.Running("web"); !strings.HasPrefix(string(after), kept) || strings.Contains(string(after), "2") {
+				t.Errorf("data: got %q, want %q and what version 1 wrote since", after, kept)
+			}
+			h := &history{m: m}
+			list := h.ask(t, agent.VerbHistory).History
+			last := list[len(list)-1]
+			if last.App != "web" || last.Result != "rolled-back" || last.Code != agent.CodeTrialLost || len(last.Kernel) != 2 || !strings.HasPrefix(last.Text, "3 boots ended") {
+				t.Errorf("history: got %+v", last)
+			}
+			if d := h.ask(t, agent.VerbStatus).Status.Denied; len(d) != 1 || d[0].App != "web" || d[0].Code != agent.CodeTrialLost {
+				t.Errorf("denied: got %+v", d)
+			}
+			m.Restart(sim.Rebooted)
+			if got := goDown(m); got != 0 {
+				t.Errorf("denied, it took the machine down %d times more", got)
+			}
+			m.QuietWhenIdle()
+			wantApp(t, m, "1")
+		})
+	}
+}
+
+// A healthy version whose trial the power ends twice is not held against it.
+func TestAnApplicationWhoseTrialIsCutTwiceIsCommitted(t *testing.T) {
+	update := func(first, second int) (effects int) {
+		m := appMachine(t, 1, appV1)
+		m.Net.Serve(apps().files[appV2])
+		start := m.Effects()
+		for _, n := range []int{first, second, 0, 0} {
+			m.Calm()
+			if n > 0 {
+				m.CutAt(n, sim.PowerCut)
+			}
+			m.Process(sim.Once)
+			m.Pass(2 * time.Hour)
+		}
+		wantApp(t, m, "2")
+		return m.Effects() - start
+	}
+	effects := update(0, 0)
+	for first := effects / 2; first <= effects; first++ {
+		for second := 1; second < 6; second++ {
+			update(first, second)
+		}
+	}
+}
+
+func TestATrialThatTakesTheMachineDownEndsThroughEverySingleFault(t *testing.T) {
+	for i, name := range []string{"in its place", "beside it"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := downs[i]()
+			play := func(n int, fate sim.Fate, as sim.End) (effects, calls int) {
+				m := machineIn(t, w, "web", uint64(n), 0)
+				_, before := m.Apps.Running("web")
+				kept := string(before)
+				m.Net.Serve(w.files[1])
+				m.Fate = fate
+				switch {
+				case n > 0 && as == sim.Returned:
+					m.FailAt(n)
+				case n > 0:
+					m.CutAt(n, as)
+				}
+				start, called := m.Effects(), m.Calls()
+				goDown(m)
+				effects, calls = m.Effects()-start, m.Calls()-called
+				m.Calm()
+				if times := goDown(m); times > 3 {
+					t.Errorf("cut %d: the machine went down %d times", n, times)
+				}
+				wantApp(t, m, "1")
+				_, after := m.Apps.Running("web")
+				if !strings.HasPrefix(string(after), kept) || strings.Contains(string(after), "2") {
+					t.Fatalf("cut %d, %s: data: got %q, want %q and what version 1 wrote since", n, fate, after, kept)
+				}
+				return effects, calls
+			}
+			effects, calls := play(0, sim.Lost, sim.PowerCut)
+			for n := 1; n <= effects; n += appCuts(t, effects) {
+				play(n, sim.Lost, sim.PowerCut)
+				play(n, sim.Mixed, sim.PowerCut)
+				play(n, sim.Lost, sim.Killed)
+			}
+			for n := 1; n <= calls; n += appCuts(t, calls) {
+				play(n, sim.Lost, sim.Returned)
+			}
+			t.Logf("%d effects, %d calls", effects, calls)
+		})
+	}
+}
