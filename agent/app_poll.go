@@ -251,7 +251,7 @@ func (a *Agent) judgeApp(ctx context.Context, mf *release.AppManifest, app relea
 
 // appDenials says that this host has left a version of an application before.
 func (a *Agent) appDenials(mf *release.AppManifest, app release.Digest) ([]Reason, error) {
-	denial, err := a.deniedBy(machine{}, app, mf.Attempt)
+	denial, err := a.deniedBy(app, mf.Attempt)
 	if err != nil || denial == nil {
 		return nil, err
 	}

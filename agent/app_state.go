@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -86,7 +85,6 @@ type AppTransaction struct {
 const (
 	dirApps    = "apps"
 	fileApps   = "choices.json"
-	copyApps   = "choices.copy.json"
 	fileLive   = "live.json"
 	fileParked = "parked.json"
 )
@@ -218,14 +216,8 @@ func (a *Agent) choices() (appChoices, error) {
 		return appChoices{}, err
 	}
 	var c appChoices
-	if err = s.load(fileApps, &c); err != nil {
-		c = appChoices{}
-		switch err2 := s.load(copyApps, &c); {
-		case err2 == nil, absent(err) && absent(err2):
-			err = nil
-		case absent(err):
-			err = err2 // there was one, and there is none any more
-		}
+	if err = s.loadTwice(fileApps, &c); absent(err) {
+		err = nil
 	}
 	if c.Apps == nil {
 		c.Apps = map[string]appChoice{}
@@ -234,14 +226,14 @@ func (a *Agent) choices() (appChoices, error) {
 }
 
 func (a *Agent) saveChoices(c *appChoices) error {
-	if err := a.saveApps(fileApps, c); err != nil {
+	s, err := a.appState()
+	if err != nil {
 		return err
 	}
-	return a.saveApps(copyApps, c)
+	return s.saveTwice(fileApps, c)
 }
 
-// mendChoices makes the two copies alike again, once in a process, so that the second one
-// may be damaged some day, too. Where neither is whole there is nothing to do it from.
+// mendChoices makes the two copies alike again, once in a process.
 func (a *Agent) mendChoices() error {
 	if a.choicesMended {
 		return nil
@@ -250,16 +242,8 @@ func (a *Agent) mendChoices() error {
 	if err != nil {
 		return err
 	}
-	first, err := s.dir.Read(fileApps)
-	second, err2 := s.dir.Read(copyApps)
-	if same := err == nil && err2 == nil && bytes.Equal(first, second); !same && !(absent(err) && absent(err2)) {
-		c, err := a.choices()
-		if err != nil {
-			return nil
-		}
-		if err := a.saveChoices(&c); err != nil {
-			return err
-		}
+	if err := s.mend(fileApps, &appChoices{}); err != nil {
+		return err
 	}
 	a.choicesMended = true
 	return nil

@@ -63,7 +63,7 @@ func readAll(t *testing.T, b []byte) {
 	t.Helper()
 	s := &store{dir: oneFile{}, reads: StateFormat, writes: StateFormat, known: &Records{}}
 	d := s.dir.(oneFile)
-	for _, name := range []string{fileJournal, fileDenials, fileHistory, fileHold, fileHost, fileCheckpoint, pointerFile(partitions.A), deploymentFile(1), deploymentCopy(1)} {
+	for _, name := range []string{fileJournal, fileDenials, fileHistory, fileHold, fileHost, fileCheckpoint, pointerFile(partitions.A), deploymentFile(1), copyOf(deploymentFile(1))} {
 		d[name] = b
 	}
 	var txn Transaction

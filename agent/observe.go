@@ -61,7 +61,9 @@ func (a *Agent) journal(m machine) (Transaction, error) {
 	case err == nil, absent(err):
 	case errors.Is(err, errDamaged):
 		a.log.Warn("journal is damaged, rebuilding it from the boot record", "err", err)
-		t = Transaction{Phase: Idle}
+		if t = a.rebuiltReverting(m); t.Phase == Reverting {
+			return t, nil
+		}
 	default:
 		return t, err
 	}
@@ -92,6 +94,24 @@ func (a *Agent) rebuilt(seq uint64, slot partitions.Slot) (Transaction, error) {
 	return Transaction{Seq: seq + 1, Phase: Armed, Kind: KindUpdate, Slot: slot, From: o.Current, To: p.Current, Arms: 1}, nil
 }
 
+// rebuiltReverting is the transaction that was going back when its journal was lost: the
+// running slot cannot boot any more, and what it holds is what the boot record denies. One
+// that somebody started by hand is none of these; then the journal is idle.
+func (a *Agent) rebuiltReverting(m machine) Transaction {
+	slot := m.boot.Slot
+	p, err := a.st.pointer(slot)
+	if err != nil || m.record.Slots[slot].Priority > 0 || m.record.Denied.IsZero() {
+		return Transaction{Phase: Idle}
+	}
+	d, err := a.st.deployment(p.Current)
+	if err != nil || d == nil || d.Digest != m.record.Denied {
+		return Transaction{Phase: Idle}
+	}
+	o, _ := a.st.pointer(slot.Other()) // for people: where it goes back to
+	return Transaction{Phase: Reverting, Kind: KindUpdate, Slot: slot, From: o.Current, To: p.Current, Arms: 1,
+		Verdict: &Reason{CodeDenied, "kept in the boot record"}}
+}
+
 // recoverState brings back what the state directory lost: from the boot record, and
 // from the slots themselves. It never lowers a floor.
 func (a *Agent) recoverState(ctx context.Context, m machine) error {
@@ -101,17 +121,8 @@ func (a *Agent) recoverState(ctx context.Context, m machine) error {
 	if err := a.recoverHost(m); err != nil {
 		return err
 	}
-	var d denialRecord
-	if err := a.st.load(fileDenials, &d); errors.Is(err, errDamaged) || (absent(err) && !m.record.Denied.IsZero()) {
-		d = denialRecord{}
-		if !m.record.Denied.IsZero() {
-			d.Denials = []Denial{{Deployment: m.record.Denied, Attempt: m.record.DeniedAttempt, Code: CodeDenied,
-				Text: "kept in the boot record", Time: a.now()}}
-		}
-		a.log.Warn("denials rebuilt from the boot record", "err", err)
-		if err := a.st.save(fileDenials, &d); err != nil {
-			return err
-		}
+	if err := a.recoverDenials(m); err != nil {
+		return err
 	}
 	for _, slot := range partitions.Slots {
 		if err := a.recoverPointer(ctx, m, slot); err != nil {
@@ -119,6 +130,34 @@ func (a *Agent) recoverState(ctx context.Context, m machine) error {
 		}
 	}
 	return nil
+}
+
+// recoverDenials brings back what is denied. The boot record mirrors the denial of what was
+// left last; it is all that tells of it where the denials are lost, and where the journal
+// is, which was to be brought in line with it.
+func (a *Agent) recoverDenials(m machine) error {
+	if err := a.st.mend(fileDenials, &denialRecord{}); err != nil {
+		return err
+	}
+	mirrored := Denial{Deployment: m.record.Denied, Attempt: m.record.DeniedAttempt, Code: CodeDenied,
+		Text: "kept in the boot record", Time: a.now()}
+	var d denialRecord
+	err := a.st.loadTwice(fileDenials, &d)
+	if errors.Is(err, errDamaged) || (absent(err) && !mirrored.Deployment.IsZero()) {
+		a.log.Warn("denials rebuilt from the boot record", "err", err)
+		d = denialRecord{}
+		if !mirrored.Deployment.IsZero() {
+			d.Denials = []Denial{mirrored}
+		}
+		return a.st.saveTwice(fileDenials, &d)
+	}
+	if _, jerr := a.st.journal(); err != nil || !errors.Is(jerr, errDamaged) || mirrored.Deployment.IsZero() {
+		return nil
+	}
+	if known, err := a.deniedBy(mirrored.Deployment, mirrored.Attempt); err != nil || known != nil {
+		return err
+	}
+	return a.st.deny(mirrored)
 }
 
 func (a *Agent) recoverHost(m machine) error {
@@ -134,7 +173,7 @@ func (a *Agent) recoverHost(m machine) error {
 		return lerr
 	}
 	for _, n := range numbers {
-		if err := a.st.mend(n); err != nil {
+		if err := a.st.mend(deploymentFile(n), &Deployment{}); err != nil {
 			return err
 		}
 		h.Deployments = max(h.Deployments, n)
@@ -166,26 +205,41 @@ func (a *Agent) recoverPointer(ctx context.Context, m machine, slot partitions.S
 		return err
 	}
 	a.log.Warn("slot pointer is damaged, comparing the slot with the known deployments", "slot", slot, "err", err)
-	numbers, err := a.deploymentNumbers()
+	tried := uint64(0)
+	if at, _ := a.appJournal(); at.Phase != AppIdle { // a damaged one names no deployment
+		tried = at.To
+	}
+	n, err := a.holds(ctx, slot, tried)
 	if err != nil {
 		return err
 	}
 	p = Pointer{}
-	at, _ := a.appJournal() // a damaged one names no deployment
+	if n != 0 {
+		p = Pointer{Current: n, Committed: m.record.Slots[slot].Successful}
+	}
+	return a.st.save(pointerFile(slot), &p)
+}
+
+// holds returns the newest deployment on file that a slot holds, bit for bit, or 0. One
+// that is being tried is not what stands, and is left out.
+func (a *Agent) holds(ctx context.Context, slot partitions.Slot, tried uint64) (uint64, error) {
+	numbers, err := a.deploymentNumbers()
+	if err != nil {
+		return 0, err
+	}
 	for _, n := range slices.Backward(numbers) {
-		if n == at.To && at.Phase != AppIdle {
-			continue // what is being tried is not what stands
+		if n == tried {
+			continue
 		}
 		d, err := a.st.deployment(n)
 		if err != nil || d == nil {
 			continue
 		}
 		if reports, err := a.verifySlot(ctx, slot, d); err == nil && allOK(reports) {
-			p = Pointer{Current: n, Committed: m.record.Slots[slot].Successful}
-			break
+			return n, nil
 		}
 	}
-	return a.st.save(pointerFile(slot), &p)
+	return 0, nil
 }
 
 func (a *Agent) deploymentNumbers() ([]uint64, error) {
@@ -235,7 +289,7 @@ func (a *Agent) removeOldDeployments(t *Transaction) error {
 		if err := a.st.remove(manifestFile(n)); err != nil {
 			return err
 		}
-		if err := a.st.remove(deploymentCopy(n)); err != nil {
+		if err := a.st.remove(copyOf(deploymentFile(n))); err != nil {
 			return err
 		}
 		if err := a.st.remove(deploymentFile(n)); err != nil {
@@ -253,7 +307,7 @@ func (a *Agent) epoch(m machine) uint64 {
 	return max(h.Epoch, m.record.Epoch)
 }
 
-func (a *Agent) deniedBy(m machine, deployment release.Digest, attempt uint64) (*Denial, error) {
+func (a *Agent) deniedBy(deployment release.Digest, attempt uint64) (*Denial, error) {
 	list, err := a.st.denials()
 	if err != nil {
 		return nil, err

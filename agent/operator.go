@@ -105,7 +105,7 @@ func (a *Agent) change(ctx context.Context, r Request) (Result, error) {
 	case VerbUpdate:
 		o, err = a.update(ctx, m, r)
 	case VerbHold:
-		o, err = a.setHold(r)
+		o, err = a.setHold(ctx, m, r)
 	case VerbUnhold:
 		o, err = a.unhold()
 	case VerbUndeny:
@@ -233,9 +233,12 @@ func (a *Agent) take(m machine, d *decision, t Transaction, w wish, r Request) e
 	return a.begin(m, d, next)
 }
 
-func (a *Agent) setHold(r Request) (*Outcome, error) {
+func (a *Agent) setHold(ctx context.Context, m machine, r Request) (*Outcome, error) {
 	if !r.Until.IsZero() && !r.Until.After(a.now()) {
 		return nil, &Refusal{Reason{CodeUsage, fmt.Sprintf("hold until %s: that has passed", r.Until.Format(time.RFC3339))}, nil}
+	}
+	if err := a.takeBackArming(ctx, m); err != nil {
+		return nil, err
 	}
 	if err := a.st.save(fileHold, &Hold{Until: r.Until, Reason: r.Reason, Since: a.now()}); err != nil {
 		return nil, err
@@ -245,6 +248,28 @@ func (a *Agent) setHold(r Request) (*Outcome, error) {
 		text = "updates are held until " + r.Until.UTC().Format(time.RFC3339)
 	}
 	return &Outcome{Text: text}, a.st.record(HistoryEntry{Time: a.now(), Kind: "hold", Result: "done", Text: r.Reason})
+}
+
+// takeBackArming makes an update that was about to be armed a staged one again, which waits
+// as long as updates are held. What the boot record says already is left to rollback.
+func (a *Agent) takeBackArming(ctx context.Context, m machine) error {
+	t, err := a.journal(m)
+	if err != nil {
+		return err
+	}
+	o := a.observe(m, &t)
+	if t.Phase != Armed || t.Kind != KindUpdate || t.Force || o.OnTrial || !o.SameBoot || o.Raised {
+		return nil
+	}
+	if err := a.settle(ctx, m, &t); err != nil {
+		return err
+	}
+	if err := a.leaveTrialApps(&t, "updates are held"); err != nil {
+		return err
+	}
+	t.Phase, t.ArmedIn = Staged, ""
+	t.Arms--
+	return a.save(&t)
 }
 
 func (a *Agent) unhold() (*Outcome, error) {

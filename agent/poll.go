@@ -234,7 +234,7 @@ func (a *Agent) judgeRelease(m machine, d *decision, w wish) error {
 	if e := a.epoch(m); mf.Epoch < e {
 		never(CodeEpoch, "release %s has security epoch %d, this host is at %d", mf.Version, mf.Epoch, e)
 	}
-	denial, err := a.deniedBy(m, digest, mf.Attempt)
+	denial, err := a.deniedBy(digest, mf.Attempt)
 	if err != nil {
 		return err
 	}

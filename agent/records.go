@@ -3,8 +3,10 @@ package agent
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twinkeel/twinkeel/partitions"
@@ -39,9 +41,8 @@ func pointerFile(s partitions.Slot) string { return "slot-" + s.String() + ".jso
 
 func deploymentFile(n uint64) string { return "deployment-" + strconv.FormatUint(n, 10) + ".json" }
 
-func deploymentCopy(n uint64) string {
-	return "deployment-" + strconv.FormatUint(n, 10) + ".copy.json"
-}
+// copyOf names the second copy of a record that is kept twice.
+func copyOf(name string) string { return strings.TrimSuffix(name, ".json") + ".copy.json" }
 
 // loadOr reads a record, or leaves v as it is where there is none. A damaged record is
 // an error: state is never guessed from defaults.
@@ -76,11 +77,8 @@ func (s *store) deployment(n uint64) (*Deployment, error) {
 		return nil, nil
 	}
 	var d Deployment
-	if err := s.load(deploymentFile(n), &d); err != nil {
-		d = Deployment{}
-		if s.load(deploymentCopy(n), &d) != nil {
-			return nil, err
-		}
+	if err := s.loadTwice(deploymentFile(n), &d); err != nil {
+		return nil, err
 	}
 	if d.Number != n {
 		return nil, fmt.Errorf("read state %s: %w: number: got %d, want %d", deploymentFile(n), errDamaged, d.Number, n)
@@ -88,24 +86,45 @@ func (s *store) deployment(n uint64) (*Deployment, error) {
 	return &d, nil
 }
 
-// mend makes the two copies of a deployment alike again, so that the second one may be
-// damaged some day, too. Where neither is whole there is nothing to do it from.
-func (s *store) mend(n uint64) error {
-	first, err := s.dir.Read(deploymentFile(n))
-	second, err2 := s.dir.Read(deploymentCopy(n))
-	if err == nil && err2 == nil && bytes.Equal(first, second) {
+// loadTwice reads a record that is kept twice from whichever copy is whole. One that is
+// damaged says so only if the other one is no better.
+func (s *store) loadTwice(name string, v any) error {
+	err := s.load(name, v)
+	if err == nil {
 		return nil
 	}
-	d, err := s.deployment(n)
-	if err != nil {
+	reflect.ValueOf(v).Elem().SetZero()
+	err2 := s.load(copyOf(name), v)
+	switch {
+	case err2 == nil:
+		return nil
+	case absent(err):
+		return err2 // there was one, or there is none of either
+	}
+	reflect.ValueOf(v).Elem().SetZero()
+	return err
+}
+
+// saveTwice durably replaces both copies of a record, one after the other.
+func (s *store) saveTwice(name string, v any) error {
+	if err := s.save(name, v); err != nil {
+		return err
+	}
+	return s.save(copyOf(name), v)
+}
+
+// mend makes the two copies of a record alike again, so that the second one may be damaged
+// some day, too; v is an empty one. Where neither is whole there is nothing to do it from.
+func (s *store) mend(name string, v any) error {
+	first, err := s.dir.Read(name)
+	second, err2 := s.dir.Read(copyOf(name))
+	if err == nil && err2 == nil && bytes.Equal(first, second) || absent(err) && absent(err2) {
 		return nil
 	}
-	for _, name := range []string{deploymentFile(n), deploymentCopy(n)} {
-		if err := s.save(name, d); err != nil {
-			return err
-		}
+	if s.loadTwice(name, v) != nil {
+		return nil
 	}
-	return nil
+	return s.saveTwice(name, v)
 }
 
 // newDeployment writes d under the next number. A number that was given out and not
@@ -117,10 +136,8 @@ func (s *store) newDeployment(d Deployment) (uint64, error) {
 	}
 	h.Deployments++
 	d.Number = h.Deployments
-	for _, name := range []string{deploymentFile(d.Number), deploymentCopy(d.Number)} {
-		if err := s.save(name, &d); err != nil {
-			return 0, err
-		}
+	if err := s.saveTwice(deploymentFile(d.Number), &d); err != nil {
+		return 0, err
 	}
 	return d.Number, s.save(fileHost, &h)
 }
@@ -128,8 +145,8 @@ func (s *store) newDeployment(d Deployment) (uint64, error) {
 // deny keeps a deployment from being installed again by itself. A second denial of the
 // same deployment raises the attempt and keeps the first reason's place.
 func (s *store) deny(d Denial) error {
-	var r denialRecord
-	if err := s.loadOr(fileDenials, &r); err != nil {
+	r, err := s.denialRecord()
+	if err != nil {
 		return err
 	}
 	r.Denials = slices.DeleteFunc(r.Denials, func(o Denial) bool {
@@ -143,12 +160,12 @@ func (s *store) deny(d Denial) error {
 	if n := len(r.Denials); n > maxDenials {
 		r.Denials = r.Denials[n-maxDenials:]
 	}
-	return s.save(fileDenials, &r)
+	return s.saveTwice(fileDenials, &r)
 }
 
 func (s *store) undeny(digest release.Digest) (bool, error) {
-	var r denialRecord
-	if err := s.loadOr(fileDenials, &r); err != nil {
+	r, err := s.denialRecord()
+	if err != nil {
 		return false, err
 	}
 	n := len(r.Denials)
@@ -156,13 +173,21 @@ func (s *store) undeny(digest release.Digest) (bool, error) {
 	if len(r.Denials) == n {
 		return false, nil
 	}
-	return true, s.save(fileDenials, &r)
+	return true, s.saveTwice(fileDenials, &r)
 }
 
 func (s *store) denials() ([]Denial, error) {
-	var r denialRecord
-	err := s.loadOr(fileDenials, &r)
+	r, err := s.denialRecord()
 	return r.Denials, err
+}
+
+// denialRecord reads what is denied. It is kept twice: without it a release that proved bad
+// would come back when it is offered again; the boot record mirrors the last denial only.
+func (s *store) denialRecord() (r denialRecord, err error) {
+	if err = s.loadTwice(fileDenials, &r); absent(err) {
+		err = nil
+	}
+	return r, err
 }
 
 // hold returns the hold in force, or nil.

@@ -25,6 +25,12 @@ func (a *Agent) rollback(ctx context.Context, m machine, r Request) (*Outcome, e
 	if err != nil {
 		return nil, err
 	}
+	if t.Phase == Armed && a.observe(m, &t).Successful {
+		// The trial is over and was a good one: only the journal does not say so yet.
+		if t, err = a.endCommit(ctx, m, t); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case t.Phase == Armed && t.Kind == KindRollback && t.Slot != m.boot.Slot:
 		// It is on its way already; asked again, the reboot is asked for again.
@@ -70,6 +76,17 @@ func (a *Agent) rollback(ctx context.Context, m machine, r Request) (*Outcome, e
 		return nil, err
 	}
 	return a.goBack(ctx, t)
+}
+
+// endCommit finishes a commit that was interrupted after the boot record had it.
+func (a *Agent) endCommit(ctx context.Context, m machine, t Transaction) (Transaction, error) {
+	if err := a.settle(ctx, m, &t); err != nil {
+		return t, err
+	}
+	if err := a.finishCommit(m, &t); err != nil {
+		return t, err
+	}
+	return a.journal(m)
 }
 
 // goBack advances to the reboot and says what happens.
@@ -157,17 +174,38 @@ func (a *Agent) rollbackByRecord(ctx context.Context, m machine, cause error) (*
 // spoilt says what is wrong with a slot, as far as the state directory can still be read;
 // "" where nothing is known to be.
 func (a *Agent) spoilt(ctx context.Context, slot partitions.Slot) string {
-	p, err := a.st.pointer(slot)
-	if err != nil {
+	if a.st.dir == nil {
 		return ""
+	}
+	p, err := a.st.pointer(slot)
+	if err != nil || p.Current == 0 {
+		return a.heldBy(ctx, slot, err)
 	}
 	d, err := a.st.deployment(p.Current)
-	if err != nil || d == nil {
-		return ""
+	if err != nil {
+		return fmt.Sprintf("slot %s: nothing says any more what it has to hold: %v", slot, err)
 	}
 	reports, err := a.verifySlot(ctx, slot, d)
-	if err != nil || len(reports) == 0 || allOK(reports) {
+	if err != nil {
+		return fmt.Sprintf("slot %s: %v", slot, err)
+	}
+	if len(reports) == 0 || allOK(reports) {
 		return ""
 	}
 	return fmt.Sprintf("slot %s: %s", slot, firstFault(reports))
+}
+
+// heldBy is spoilt for a slot whose pointer cannot be read, or names nothing: "" if it
+// holds a deployment that is on file, whichever that is.
+func (a *Agent) heldBy(ctx context.Context, slot partitions.Slot, cause error) string {
+	n, err := a.holds(ctx, slot, 0)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("slot %s: %v", slot, err)
+	case n == 0 && cause != nil:
+		return fmt.Sprintf("slot %s holds no deployment that is on file, and nothing says any more what it has to hold: %v", slot, cause)
+	case n == 0:
+		return fmt.Sprintf("slot %s holds no deployment that is on file", slot)
+	}
+	return ""
 }

@@ -108,7 +108,7 @@ func TestDenialsCoverAttemptsUpToTheOneThatFailed(t *testing.T) {
 		}
 	}
 	for attempt, want := range map[uint64]bool{1: true, 2: true, 3: false} {
-		got, err := a.deniedBy(machine{}, d, attempt)
+		got, err := a.deniedBy(d, attempt)
 		if err != nil || (got != nil) != want {
 			t.Errorf("attempt %d: got %v, %v, want denied: %v", attempt, got, err, want)
 		}

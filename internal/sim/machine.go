@@ -224,14 +224,19 @@ func (m *Machine) start() End {
 		m.up, m.runs = false, nil
 		var b bootloader.Boot
 		var err error
-		failing := m.failAt > 0
+		failing, fate := m.failAt > 0, m.Fate
 		if m.spoilt {
-			// Both copies at once are more than any loader stands.
+			// Both copies at once are more than any loader stands: while one is damaged, the
+			// other is written or not, and not torn.
 			failing, m.failAt = false, 0
+			if fate == Mixed {
+				m.Fate = Lost
+			}
 		}
 		end := m.Run(func() {
 			b, err = m.loader.PowerOn(context.Background(), fmt.Sprintf("boot-%d", m.Starts), m.loadable)
 		})
+		m.Fate = fate
 		m.Pass(bootTime)
 		switch {
 		case end != Returned:
