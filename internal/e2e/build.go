@@ -43,8 +43,9 @@ type core struct {
 	initramfs []byte
 }
 
-// newCore reads a kernel that .ci/install put into a directory.
-func (k *kit) newCore(cache, bin string) (c core, err error) {
+// newCore reads a kernel that .ci/install put into a directory. Modules are those that it needs
+// more of than others.
+func (k *kit) newCore(cache, bin string, modules ...string) (c core, err error) {
 	tools, err := vm.FindTools(cache)
 	if err != nil {
 		return c, err
@@ -53,7 +54,7 @@ func (k *kit) newCore(cache, bin string) (c core, err error) {
 	if c.kernel, err = os.ReadFile(c.path); err != nil {
 		return c, err
 	}
-	c.initramfs, err = tools.FirstStage(filepath.Join(bin, "twinkeel-init"))
+	c.initramfs, err = tools.FirstStage(filepath.Join(bin, "twinkeel-init"), modules...)
 	return c, err
 }
 
@@ -92,6 +93,8 @@ func (k *kit) core(l loader) (c core, err error) {
 		c, err = k.distribution(k.cache)
 	case l.variant == arm64.variant:
 		c, err = k.newArmCore(k.cache + "-arm64")
+	case l.variant == hasApps.variant:
+		c, err = k.newAppsCore()
 	default:
 		c = k.cloud
 	}
@@ -157,11 +160,14 @@ type system struct {
 // deadline is until when a release has to be healthy, from the start of its boot. Only the one that
 // never is makes a test wait for it; all others get what a boot takes on a machine that
 // is very busy with something else.
-func (s system) deadline() string {
-	if s.behaviour == "unhealthy" {
-		return "30s"
+func (s system) deadline(l loader) string {
+	switch {
+	case s.behaviour != "unhealthy" && s.behaviour != "badapp":
+		return "3m"
+	case l.variant == hasApps.variant:
+		return "90s" // in which its application has to have started, however busy
 	}
-	return "3m"
+	return "30s"
 }
 
 // configuration of the agent in every release. There is no directive: an agent's first poll
@@ -203,7 +209,7 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 	}
 	files := map[string][]byte{
 		"etc/e2e": []byte(s.behaviour + "\n"), "etc/release": []byte(s.version + "\n"),
-		"etc/twinkeel/twinkeel.toml": fmt.Appendf(nil, configuration, l.compatible(), l.path, l.name, s.deadline()), "etc/twinkeel/root.json": trust,
+		"etc/twinkeel/twinkeel.toml": fmt.Appendf(nil, configuration+l.wanted(), l.compatible(), l.path, l.name, s.deadline(l)), "etc/twinkeel/root.json": trust,
 		"etc/passwd": []byte("root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
 		"etc/group":  []byte("root:x:0:\nnogroup:x:65534:\n"),
 	}
@@ -230,6 +236,11 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 	c, err := k.core(l)
 	if err != nil {
 		return "", err
+	}
+	if l.variant == hasApps.variant {
+		if err := k.addRuntime(tree); err != nil {
+			return "", err
+		}
 	}
 	for name, at := range programs {
 		if err := os.Link(filepath.Join(c.bin, name), filepath.Join(tree, at)); err != nil {

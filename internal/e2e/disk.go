@@ -44,8 +44,11 @@ var (
 	// The disk's sectors have 4 KiB.
 	largeSectors = loader{name: "grub", path: "/boot/twinkeel", uefi: true, variant: "large-sectors"}
 
+	// The releases name an application, and control groups are those of version 2 alone.
+	hasApps = loader{name: "grub", path: "/boot/twinkeel", title: "GRUB on BIOS, with an application", variant: "apps"}
+
 	// Those with releases and a disk of their own.
-	bases = []loader{grubBIOS, systemdBoot, keepsMemory, hasWatchdog, ownInitramfs, arm64, largeSectors}
+	bases = []loader{grubBIOS, systemdBoot, keepsMemory, hasWatchdog, ownInitramfs, arm64, largeSectors, hasApps}
 )
 
 // id names what machines with the same disk have in common.
@@ -129,11 +132,19 @@ func (l loader) bootSize() int {
 	return bootSize
 }
 
+// rootSize is the size of its root partitions, in MiB.
+func (l loader) rootSize() int {
+	if l.variant == hasApps.variant {
+		return 2 * rootSize // a container runtime, with its libraries
+	}
+	return rootSize
+}
+
 // slotA returns the partitions of both slots, of which a is filled.
 func (k *kit) slotA(l loader, version string) []vm.Partition {
 	return []vm.Partition{
 		{Label: "boot-a", Type: "8300", MiB: l.bootSize(), Image: k.content(l, version, "boot")}, {Label: "boot-b", Type: "8300", MiB: l.bootSize()},
-		{Label: "root-a", Type: "8300", MiB: rootSize, Image: k.content(l, version, "root")}, {Label: "root-b", Type: "8300", MiB: rootSize},
+		{Label: "root-a", Type: "8300", MiB: l.rootSize(), Image: k.content(l, version, "root")}, {Label: "root-b", Type: "8300", MiB: l.rootSize()},
 	}
 }
 

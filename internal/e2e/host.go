@@ -162,7 +162,12 @@ func (h *host) boot(within int) (up, error) {
 
 // run has the slot run a command, and returns its output.
 func (h *host) run(words ...string) (code int, out string, err error) {
-	if h.m.Say("run "+strings.Join(words, " ")) != nil {
+	return h.order("run " + strings.Join(words, " "))
+}
+
+// order gives one that ends as a command does.
+func (h *host) order(line string) (code int, out string, err error) {
+	if h.m.Say(line) != nil {
 		_, err := h.see("no such line") // nobody listens: the machine has ended
 		return 0, "", err
 	}

@@ -159,29 +159,45 @@ func (e *engine) sound(h *host, slot, version string) error {
 	return h.checkData()
 }
 
-// checkData checks the data partition: its file system, what the factory put there, and
-// that every boot of which the machine said that it is written down is there.
-func (h *host) checkData() error {
-	image := filepath.Join(h.dir, "data.img")
-	b, err := h.part(dataAt+h.l.shift(), dataSize*mib)
+// dataCopy copies the data partition of a machine that is off into a file, and checks the
+// file system in it, which then is as if it had been unmounted.
+func (h *host) dataCopy() (image string, err error) {
+	image = filepath.Join(h.dir, "data.img")
+	p, err := h.partition("data")
 	if err != nil {
-		return err
+		return "", err
+	}
+	b, err := h.part(p.Start, p.Size)
+	if err != nil {
+		return "", err
 	}
 	if err := os.WriteFile(image, b, 0o644); err != nil {
-		return err
+		return "", err
 	}
 	ctx, cancel := context.WithTimeout(h.ctx, bootLimit)
 	defer cancel()
 	fsck, err := findTool("e2fsck")
 	if err != nil {
-		return err
+		return "", err
 	}
 	out, err := exec.CommandContext(ctx, fsck, "-f", "-p", image).CombinedOutput()
 	var exit *exec.ExitError
 	// 1: what a journal's replay and a dirty mount leave was put right.
 	if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
-		return fmt.Errorf("data partition: %w: %s", err, out)
+		return "", fmt.Errorf("data partition: %w: %s", err, out)
 	}
+	return image, nil
+}
+
+// checkData checks the data partition: its file system, what the factory put there, and
+// that every boot of which the machine said that it is written down is there.
+func (h *host) checkData() error {
+	image, err := h.dataCopy()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, bootLimit)
+	defer cancel()
 	debugfs, err := findTool("debugfs")
 	if err != nil {
 		return err

@@ -74,6 +74,7 @@ type engine struct {
 	out   io.Writer
 	disks map[string]string // by loader: with release 1.0 in slot a, adopted by its agent
 	armed map[string]string // by loader: the same, with 2.2 on trial in slot b
+	notes map[string]string // what the application of machines with one has on the first of its disks, by file
 
 	mu             sync.Mutex
 	passed, failed int
@@ -152,7 +153,7 @@ type scenario struct {
 
 // cases returns those that were asked for, each with a part of the seed.
 func (e *engine) cases() (list []scenario) {
-	for _, c := range slices.Concat(scenarios(), powerCuts(e.cuts, e.cutLoaders()), e.writeLog()) {
+	for _, c := range slices.Concat(scenarios(), appScenarios(), powerCuts(e.cuts, e.cutLoaders()), e.writeLog()) {
 		if c.loader.name == "" {
 			c.loader = grubBIOS
 		}

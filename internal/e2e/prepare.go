@@ -13,7 +13,7 @@ import (
 // systems are all releases, the factory's first.
 var systems = []system{
 	{"1.0", "good"}, {"2.0", "good"}, {"2.1", "panic"}, {"2.2", "unhealthy"}, {"2.3", "hang"},
-	{"2.4", "noagent"}, {"2.5", "nokernel"}, {"2.6", "badconfig"}, {"2.7", "stuck"}, {"2.8", "newformat"}, {"2.9", "hog"}, {"2.10", "standstill"},
+	{"2.4", "noagent"}, {"2.5", "nokernel"}, {"2.6", "badconfig"}, {"2.7", "stuck"}, {"2.8", "newformat"}, {"2.9", "hog"}, {"2.10", "standstill"}, {"2.11", "badapp"},
 }
 
 // prepare publishes the releases that are needed, by the loader that they are for, and
@@ -27,6 +27,11 @@ func (e *engine) prepare(needs map[string]map[string]bool) error {
 	for _, l := range bases {
 		if needs[l.id()] == nil {
 			continue
+		}
+		if l.variant == hasApps.variant {
+			if err := e.site.publishApps(); err != nil {
+				return err
+			}
 		}
 		if err := e.publish(l, trust, needs[l.id()]); err != nil {
 			return err
@@ -127,7 +132,11 @@ func (e *engine) adopt(l loader) error {
 			return err
 		}
 	}
-	if err := h.shutDown(); err != nil {
+	if l.variant == hasApps.variant {
+		if err := e.installApp(h); err != nil {
+			return err
+		}
+	} else if err := h.shutDown(); err != nil {
 		return err
 	}
 	kept, err := h.keptBoots()

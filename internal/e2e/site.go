@@ -54,6 +54,9 @@ func (s *site) publish(l loader, version, root, boot, from string) error {
 	if from != "" {
 		args = append(args, "--from", from)
 	}
+	if app := l.app(version); app != "" {
+		args = append(args, "--app", "notes="+app)
+	}
 	return s.command(args...)
 }
 

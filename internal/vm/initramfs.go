@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/twinkeel/twinkeel/internal/cpio"
@@ -35,9 +36,13 @@ var fullModules = []string{
 // armModules are what the cloud kernel for arm64 needs before those.
 var armModules = []string{"drivers/dax/dax"}
 
+// ContainerModules are what a kernel needs beside those for applications in containers: their
+// images are files, mounted over loop devices.
+var ContainerModules = []string{"drivers/block/loop"}
+
 // FirstStage returns an uncompressed initramfs whose init is twinkeel-init, at the given
-// path.
-func (t Tools) FirstStage(init string) ([]byte, error) {
+// path, and that has more modules than that needs.
+func (t Tools) FirstStage(init string, more ...string) ([]byte, error) {
 	var a cpio.Archive
 	a.Add(".", cpio.Directory|0o755, nil)
 	for _, dir := range []string{"dev", "proc", "sys", "run", "modules", "sysroot", "mnt"} {
@@ -55,7 +60,7 @@ func (t Tools) FirstStage(init string) ([]byte, error) {
 	case !strings.Contains(name, "cloud"):
 		before = fullModules
 	}
-	list := append(before[:len(before):len(before)], firstStageModules...)
+	list := slices.Concat(before, firstStageModules, more)
 	if err := t.addModules(&a, "modules", list); err != nil {
 		return nil, err
 	}

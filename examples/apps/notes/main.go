@@ -22,7 +22,13 @@ func main() {
 		fmt.Printf("notes %s", version)
 		os.Exit(42)
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case len(os.Args) == 3 && os.Args[1] == "post":
+		err = ask(http.MethodPost, os.Args[2])
+	case len(os.Args) == 2 && os.Args[1] == "show":
+		err = ask(http.MethodGet, "")
+	default:
 		err = run(&notes{version: strings.TrimSpace(string(version)), dir: "/data", since: time.Now()})
 	}
 	if err != nil {
@@ -48,6 +54,24 @@ func run(n *notes) error {
 		return err
 	}
 	return <-ended
+}
+
+// ask asks the one that serves, and says what it answers.
+func ask(method, body string) error {
+	r, err := http.NewRequest(method, "http://127.0.0.1:8080/", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	a, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer a.Body.Close()
+	if a.StatusCode != http.StatusOK {
+		return errors.New(a.Status)
+	}
+	_, err = io.Copy(os.Stdout, a.Body)
+	return err
 }
 
 // notes is the application.

@@ -5,11 +5,12 @@
 // happens, each line beginning with "VM ". From the console it takes orders, one a line:
 //
 //	run COMMAND...   runs a command; its output follows, then "VM ran CODE"
+//	show PATTERN...  prints small files
 //	fill FILE        makes a file that takes all room there is
 //	remove FILE      removes it
 //	reboot, off
 //
 // /etc/e2e in the slot holds one word, which is how the release behaves: good, panic,
-// unhealthy, hang, stuck, hog, standstill, noagent, badconfig, newformat. The first message, "VM up", says which slot and release
+// unhealthy, hang, stuck, hog, standstill, noagent, badconfig, newformat, badapp. The first message, "VM up", says which slot and release
 // run, and what is at hand: the data partition written, read-only or missing.
 package main

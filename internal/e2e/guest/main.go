@@ -61,6 +61,9 @@ func run() error {
 	if err := network(); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
+	if err := errors.Join(groups(), os.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")); err != nil {
+		return err
+	}
 	go serve(behaviour != "unhealthy")
 	if behaviour == "badconfig" {
 		if err := os.WriteFile("/etc/twinkeel/twinkeel.toml", []byte("servre = 1\n"), 0o644); err != nil {
@@ -200,6 +203,8 @@ func obey(orders io.Reader) error {
 		switch words[0] {
 		case "run":
 			command(words[1:])
+		case "show":
+			show(words[1:])
 		case "read":
 			read(words[1:])
 		case "fill", "remove":

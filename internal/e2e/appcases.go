@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twinkeel/twinkeel/agent"
+)
+
+// appScenarios are those of machines whose releases name an application.
+func appScenarios() []scenario {
+	list := []scenario{
+		{name: "an application, with the system: update, commit, rollback by hand", sample: true, releases: []string{"2.0"}, loader: hasApps, tell: appsUpdate},
+		{name: "an application, with an unhealthy system; and an unhealthy one", releases: []string{"2.2", "2.11"}, loader: hasApps, tell: appsFallBack},
+	}
+	return list
+}
+
+// Phases of a trial with an application, after the boot.
+var (
+	appClone = phase{"trial, data cloned", "VM serves healthy", 1500 * time.Millisecond}
+	appTrial = phase{"trial, application started", "VM serves healthy", 6 * time.Second}
+)
+
+// The notes that the application has when the cases begin, and what keeps them in its
+// versions' forms.
+const (
+	firstNote, secondNote = "milk", "Ada"
+	formOne               = firstNote + "\n" + secondNote + "\n"
+	formTwo               = `["` + firstNote + `","` + secondNote + `"]`
+	formNone              = "null" // of the broken version
+)
+
+// installApp installs the application in the factory's release, and posts notes to it.
+func (e *engine) installApp(h *host) error {
+	if groups, err := h.said("VM control groups: version 2 alone"); err != nil || !groups {
+		return fmt.Errorf("control groups: want version 2 alone, %w", err)
+	}
+	if _, err := h.operator(0, "app", "update", "notes", "1.0"); err != nil {
+		return err
+	}
+	for _, note := range []string{firstNote, secondNote} {
+		if _, err := h.operator(0, "app", "exec", "notes", "/bin/notes", "post", note); err != nil {
+			return err
+		}
+	}
+	live, err := h.serves("1.0")
+	if err != nil {
+		return err
+	}
+	all, err := h.appData()
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.notes = generation(all, live)
+	if want := map[string]string{"db/notes.txt": formOne}; !maps.Equal(e.notes, want) {
+		return fmt.Errorf("data of the application: got %q in %s, want %q; all: %q", e.notes, live, want, all)
+	}
+	return nil
+}
+
+// appsUpdate tells of a release whose application takes its data over, and of the way back:
+// system, application and data, byte for byte.
+func appsUpdate(e *engine, h *host, random *rand.Rand) error {
+	if err := commits(e, h, random); err != nil {
+		return err
+	}
+	if _, err := h.serves("2.0"); err != nil {
+		return err
+	}
+	if err := h.confined(); err != nil {
+		return err
+	}
+	if err := h.refused(agent.CodeDataFormat, "rollback"); err != nil {
+		return fmt.Errorf("version 1 with the data of version 2: %w", err)
+	}
+	if out, err := h.operator(0, "rollback", "--data", "restore", "--reason", "test"); err != nil || h.m != nil {
+		return fmt.Errorf("rollback: the machine did not go down: %s, %w", out, err)
+	}
+	if err := h.ends("a", "1.0", 4); err != nil {
+		return err
+	}
+	return e.asBefore(h, formTwo)
+}
+
+// confined checks that the limits of the application's manifest are those of its control
+// group.
+func (h *host) confined() error {
+	_, out, err := h.order("show /sys/fs/cgroup/twinkeel/notes.*/*.max")
+	if err != nil {
+		return err
+	}
+	for _, want := range []string{"/memory.max 67108864\n", "/memory.swap.max 0\n", "/pids.max 64\n", "/cpu.max 100000 100000\n"} {
+		if !strings.Contains(out, want) {
+			return fmt.Errorf("control group of the application: got %s, want %s", out, want)
+		}
+	}
+	return nil
+}
+
+// appsFallBack tells of a release that is not healthy and whose application is, and of one
+// that is healthy, with an application that loses its data and is not.
+func appsFallBack(e *engine, h *host, _ *rand.Rand) error {
+	if err := h.start(); err != nil {
+		return err
+	}
+	for _, version := range []string{"2.2", "2.11"} {
+		if err := h.update(version); err != nil {
+			return err
+		}
+		if err := h.ends("a", "1.0", 4); err != nil {
+			return err
+		}
+		if _, err := h.serves("1.0"); err != nil {
+			return fmt.Errorf("after %s: %w", version, err)
+		}
+		if err := h.refused(agent.CodeDenied, "update", version, "--now"); err != nil {
+			return fmt.Errorf("a denied release: %w", err)
+		}
+	}
+	return e.asBefore(h, formTwo, formNone)
+}
+
+// asBefore checks a machine that has gone back to the first release, and turns it off: the
+// application runs on its own data, byte for byte. What newer versions made of that is left in
+// other generations.
+func (e *engine) asBefore(h *host, left ...string) error {
+	live, err := h.serves("1.0")
+	if err != nil {
+		return err
+	}
+	all, err := h.appData()
+	if err != nil {
+		return err
+	}
+	if got := generation(all, live); !maps.Equal(got, e.notes) {
+		return fmt.Errorf("data of the application: got %q in %s, want %q", got, live, e.notes)
+	}
+	for _, want := range left {
+		if !slices.Contains(slices.Collect(maps.Values(all)), want) {
+			return fmt.Errorf("data of the application: got %q, want %q, too", all, want)
+		}
+	}
+	return h.checkData()
+}
+
+// serves waits for a version of the application to run, with all notes, and returns the
+// generation of its data.
+func (h *host) serves(version string) (live string, err error) {
+	for range 60 {
+		var a agent.AppAnswer
+		if err := h.decode(&a, "app", "list"); err != nil {
+			return "", err
+		}
+		if len(a.Apps) == 1 && a.Apps[0].State == "running" && a.Apps[0].Version != nil && a.Apps[0].Version.String() == version {
+			live = a.Apps[0].Generation
+			break
+		}
+		time.Sleep(2 * time.Second)
+	}
+	out, err := h.operator(0, "app", "list")
+	if err != nil {
+		return "", err
+	}
+	if live == "" || !strings.Contains(out, "notes  "+version+"  running") {
+		return "", fmt.Errorf("app list: got %s, want notes %s, running", out, version)
+	}
+	kind := appKinds[version]
+	for range 60 { // it runs before it listens
+		var code int
+		code, out, err = h.run("/usr/bin/twinkeel", "app", "exec", "notes", "/bin/notes", "show")
+		if err != nil || code == 0 {
+			break
+		}
+		time.Sleep(time.Second)
+	}
+	if err == nil && (!strings.HasPrefix(out, "version "+kind+"\n") || !strings.HasSuffix(out, "\n"+formOne)) {
+		err = fmt.Errorf("application: got %q, want version %s with all notes", out, kind)
+	}
+	return live, err
+}
+
+// decode asks twinkeel for JSON.
+func (h *host) decode(into any, args ...string) error {
+	out, err := h.operator(0, append([]string{"--json"}, args...)...)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(out), into)
+}
+
+// appData turns the machine off and returns all data of the application, from outside: by
+// GENERATION/VOLUME/FILE.
+func (h *host) appData() (map[string]string, error) {
+	if err := h.shutDown(); err != nil {
+		return nil, err
+	}
+	image, err := h.dataCopy()
+	if err != nil {
+		return nil, err
+	}
+	debugfs, err := findTool("debugfs")
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(h.dir, "notes")
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, bootLimit)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, debugfs, "-R", "rdump /apps/data/notes/gen "+dir, image).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("data partition: %w: %s", err, out)
+	}
+	files := map[string]string{}
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		files[strings.TrimPrefix(path, dir+"/gen/")] = string(b)
+		return err
+	})
+	return files, errors.Join(err, os.RemoveAll(dir), os.Remove(image))
+}
+
+// generation is what one generation of all data holds.
+func generation(all map[string]string, name string) map[string]string {
+	files := map[string]string{}
+	for path, content := range all {
+		if rest, ok := strings.CutPrefix(path, name+"/"); ok {
+			files[rest] = content
+		}
+	}
+	return files
+}
