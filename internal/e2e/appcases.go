@@ -20,18 +20,11 @@ import (
 
 // appScenarios are those of machines whose releases name an application.
 func appScenarios() []scenario {
-	list := []scenario{
-		{name: "an application, with the system: update, commit, rollback by hand", sample: true, releases: []string{"2.0"}, loader: hasApps, tell: appsUpdate},
+	return []scenario{
+		{name: "an application, with the system: update, commit, rollback by hand", releases: []string{"2.0"}, loader: hasApps, tell: appsUpdate},
 		{name: "an application, with an unhealthy system; and an unhealthy one", releases: []string{"2.2", "2.11"}, loader: hasApps, tell: appsFallBack},
 	}
-	return list
 }
-
-// Phases of a trial with an application, after the boot.
-var (
-	appClone = phase{"trial, data cloned", "VM serves healthy", 1500 * time.Millisecond}
-	appTrial = phase{"trial, application started", "VM serves healthy", 6 * time.Second}
-)
 
 // The notes that the application has when the cases begin, and what keeps them in its
 // versions' forms.

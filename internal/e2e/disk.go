@@ -156,14 +156,6 @@ const (
 	dataAt    = rootAt + 2*rootSize*mib
 )
 
-// shift is how much later the slots and the data partition begin on a loader's disk.
-func (l loader) shift() int64 {
-	if l.name == systemdBoot.name {
-		return (1+espSize)*mib - bootAt
-	}
-	return 0
-}
-
 // describe returns what a boot record says of a release.
 func describe(m release.Manifest) map[partitions.Slot]bootloader.Description {
 	d := bootloader.Description{Version: m.Version, Images: map[string]release.Digest{}}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinkeel/twinkeel/agent/config"
 	"github.com/twinkeel/twinkeel/internal/vm"
 	"github.com/twinkeel/twinkeel/release"
 )
@@ -164,5 +166,30 @@ func TestAnOutageLastsUntilTheOldSlotServes(t *testing.T) {
 	s.seeAt("VM serves healthy=true", time.Unix(20, 0))
 	if o, err := s.outage("x"); err != nil || o.verdict != 2*time.Second || o.back != 8*time.Second {
 		t.Errorf("got %+v, %v", o, err)
+	}
+}
+
+func TestTheConfigurationOfEveryMachineIsOneThatTheAgentReads(t *testing.T) {
+	for _, l := range bases {
+		text := fmt.Sprintf(configuration+l.wanted(), l.compatible(), l.path, l.name, system{"2.2", "unhealthy"}.deadline(l))
+		c, err := config.Parse(config.Source{Name: l.id(), Data: []byte(text)})
+		if err != nil {
+			t.Errorf("%s: %v", l.id(), err)
+			continue
+		}
+		if got, want := len(c.Apps.Wanted) == 1, l.app("1.0") != ""; got != want {
+			t.Errorf("%s: wants an application: got %t, releases name one: %t", l.id(), got, want)
+		}
+	}
+}
+
+func TestAGenerationIsOfTheFilesBelowItsNameAlone(t *testing.T) {
+	all := map[string]string{"g1/db/notes.txt": "a", "g10/db/notes.txt": "b", "o1-1/db/notes.json": "c"}
+	for name, want := range map[string]map[string]string{
+		"g1": {"db/notes.txt": "a"}, "g10": {"db/notes.txt": "b"}, "o1-1": {"db/notes.json": "c"}, "g": {}, "": {},
+	} {
+		if got := generation(all, name); !maps.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
 	}
 }
