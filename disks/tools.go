@@ -2,6 +2,7 @@ package disks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -82,15 +83,37 @@ func run(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// put copies a file to a place on the disk.
+// What lseek(2) looks for.
+const (
+	seekData = 3
+	seekHole = 4
+)
+
+// put copies a file to a place on the disk. What the file never held is not read: a large data
+// partition is hardly anything else.
 func (b *builder) put(path string, at int64) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	_, err = io.CopyBuffer(io.NewOffsetWriter(sparse{io.NewOffsetWriter(b.disk, at)}, 0), struct{ io.Reader }{f}, make([]byte, 1<<20))
-	return err
+	buffer := make([]byte, 1<<20)
+	for end := int64(0); ; {
+		from, err := f.Seek(end, seekData)
+		if errors.Is(err, syscall.ENXIO) {
+			return nil // nothing but holes up to the end
+		}
+		if err != nil {
+			return err
+		}
+		if end, err = f.Seek(from, seekHole); err != nil {
+			return err
+		}
+		src, dst := io.NewSectionReader(f, from, end-from), sparse{io.NewOffsetWriter(b.disk, at+from)}
+		if _, err := io.CopyBuffer(io.NewOffsetWriter(dst, 0), struct{ io.Reader }{src}, buffer); err != nil {
+			return err
+		}
+	}
 }
 
 // allocate makes an empty file of size bytes in the work directory.
