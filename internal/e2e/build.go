@@ -198,6 +198,14 @@ http = "http://127.0.0.1/healthz"
 required = true
 `
 
+// failingProbe is what the configuration of the release that is never healthy has beside: a
+// probe that prints why it fails.
+const failingProbe = `[[health.probe]]
+name = "shelf"
+command = ["/usr/bin/twinkeel", "stock"]
+required = true
+`
+
 // rootImage makes the root file system of a release.
 func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 	image := filepath.Join(k.work, l.id()+"-root-"+s.version+".img")
@@ -212,6 +220,9 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 		"etc/twinkeel/twinkeel.toml": fmt.Appendf(nil, configuration+l.wanted(), l.compatible(), l.path, l.name, s.deadline(l)), "etc/twinkeel/root.json": trust,
 		"etc/passwd": []byte("root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"),
 		"etc/group":  []byte("root:x:0:\nnogroup:x:65534:\n"),
+	}
+	if s.behaviour == "unhealthy" {
+		files["etc/twinkeel/twinkeel.toml"] = append(files["etc/twinkeel/twinkeel.toml"], failingProbe...)
 	}
 	files[idle[1:]] = noise(idleSeed, idleSize)
 	if s.version == "2.0" {
@@ -247,7 +258,12 @@ func (k *kit) rootImage(s system, l loader, trust []byte) (string, error) {
 			return "", err
 		}
 	}
-	if err := k.tool("mkfs.erofs", "-T0", "--all-root", "-U00000000-0000-0000-0000-000000000000", image, tree); err != nil {
+	if l.variant == ext4Root.variant {
+		err = k.ext4Image(image, tree)
+	} else {
+		err = k.tool("mkfs.erofs", "-T0", "--all-root", "-U00000000-0000-0000-0000-000000000000", image, tree)
+	}
+	if err != nil {
 		return "", err
 	}
 	return image, os.RemoveAll(tree)

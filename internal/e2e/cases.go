@@ -41,6 +41,7 @@ func scenarios() []scenario {
 		{name: "data partition full", releases: []string{"2.0"}, tell: diskFull},
 		{name: "initramfs-tools: update by delta, commit, manual rollback", releases: []string{"2.0"}, loader: ownInitramfs, tell: updates},
 		{name: "initramfs-tools: everything stopped, guard included", releases: []string{"2.7"}, loader: ownInitramfs, tell: fallsBack("2.7")},
+		{name: "root on ext4, changes under /etc, doctor", releases: []string{"2.0", "2.2"}, loader: ext4Root, tell: layered},
 		{name: "GRUB on UEFI: update, commit", sample: true, releases: []string{"2.0"}, loader: grubUEFI, tell: commits},
 		{name: "systemd-boot: update, commit", sample: true, releases: []string{"2.0"}, loader: systemdBoot, tell: commits},
 		{name: "arm64, GRUB on UEFI: update by delta, commit", releases: []string{"2.0"}, loader: arm64, tell: commits},
@@ -233,6 +234,9 @@ func (h *host) badThenGood(more []string) error {
 	if err := h.refused(agent.CodeDenied, "update", "2.2", "--now"); err != nil {
 		return fmt.Errorf("a denied release: %w", err)
 	}
+	if err := h.explained(); err != nil {
+		return err
+	}
 	for _, version := range more {
 		if err := h.update(version); err != nil {
 			return err
@@ -245,6 +249,21 @@ func (h *host) badThenGood(more []string) error {
 		return err
 	}
 	return h.ends("b", "2.0", 4)
+}
+
+// explained checks that the old slot shows why the unhealthy release was left: which probes
+// failed, and what they printed.
+func (h *host) explained() error {
+	out, err := h.operator(0, "history", "-n", "1")
+	if err != nil {
+		return err
+	}
+	for _, want := range []string{"probe web: got HTTP status 503", "| shelf: ", `unknown command "stock"`} {
+		if !strings.Contains(out, want) {
+			return fmt.Errorf("history of an unhealthy release: got %s, want %q", out, want)
+		}
+	}
+	return nil
 }
 
 // serverGone cuts all connections in the middle of the download, and repeats the update

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,28 +19,52 @@ type phase struct {
 	name   string
 	begin  string        // on the console
 	spread time.Duration // the cut comes so long after that, or earlier
+	from   origin        // the machine that it is a phase of
 }
+
+// origin is what a machine is on its way from when its power is cut.
+type origin string
+
+// The origins, as names of phases begin.
+const (
+	updating  origin = ""            // the old release, to the new one
+	condemned origin = "condemned"   // a trial that is about to be left
+	adopting  origin = "adoption"    // a fresh disk, in its first boots
+	goingBack origin = "rollback's " // the new release, back to the old one by hand
+)
 
 // The phases, with times that are those of an emulator.
 var (
-	stage    = phase{"stage", "step=stage", 1500 * time.Millisecond}
-	readBack = phase{"read-back", "reading root back", 3 * time.Second}
-	arm      = phase{"arm", "mark armed", 250 * time.Millisecond}
-	trial    = phase{"trial", "VM up slot=b", 2 * time.Second}
-	commit   = phase{"commit", "step=commit", 120 * time.Millisecond}
-	revert   = phase{"revert", "mark reverting", 400 * time.Millisecond}
+	stage    = phase{"stage", "step=stage", 1500 * time.Millisecond, updating}
+	readBack = phase{"read-back", "reading root back", 3 * time.Second, updating}
+	arm      = phase{"arm", "mark armed", 250 * time.Millisecond, updating}
+	trial    = phase{"trial", "VM up slot=b", 2 * time.Second, updating}
+	commit   = phase{"commit", "step=commit", 120 * time.Millisecond, updating}
+	revert   = phase{"revert", "mark reverting", 400 * time.Millisecond, condemned}
+	adoption = phase{"adoption", "VM adopts", 4 * time.Second, adopting}
 	phases   = []phase{stage, readBack, arm, trial, commit, revert}
+
+	backCheck  = phase{"rollback's read-back", "step=verify", 3 * time.Second, goingBack}
+	backArm    = phase{"rollback's arm", "mark armed", 250 * time.Millisecond, goingBack}
+	backTrial  = phase{"rollback's trial", "VM up slot=a", 2 * time.Second, goingBack}
+	backCommit = phase{"rollback's commit", "step=commit", 120 * time.Millisecond, goingBack}
+	morePhases = []phase{adoption, backCheck, backArm, backTrial, backCommit}
 )
 
 // journeys are the phases in which machines lose their power, one after the other. What
 // an agent goes on with by itself it does not report, so that only one that was told to
 // update is seen reading back.
-var journeys = [][]phase{{stage, arm, trial, commit}, {revert}, {readBack, arm, commit}}
+var journeys = [][]phase{
+	{stage, arm, trial, commit}, {revert}, {readBack, arm, commit},
+	{stage, arm, trial, commit}, {revert}, {readBack, arm, commit},
+	{adoption, adoption}, {backCheck, backArm, backTrial, backCommit},
+}
 
 // landmarks say, by the last of them on the console, in which phase a cut landed.
 var landmarks = []struct{ text, phase string }{
-	{"step=stage", "stage"}, {"reading root back", "read-back"}, {"reading boot back", "read-back"},
-	{`step="mark armed"`, "arm"}, {"VM up slot=b", "trial"}, {"step=commit", "commit"}, {`step="mark reverting"`, "revert"},
+	{"VM adopts", "adoption"}, {"VM adopted", "before the update"},
+	{"step=stage", "stage"}, {"step=verify", "read-back"}, {"stage: reading root back", "read-back"}, {"stage: reading boot back", "read-back"},
+	{`step="mark armed"`, "arm"}, {"VM up slot=b", "trial"}, {"VM up slot=a release=1.0 trial=1", "trial"}, {"step=commit", "commit"}, {`step="mark reverting"`, "revert"},
 }
 
 // cutCase is the beginning of the name of every case with power cuts.
@@ -76,9 +101,9 @@ func cutting(i int, l loader, phases []phase) scenario {
 // cutAll cuts the power in each phase, takes from the disk what a cut can take, and
 // checks what is left.
 func (e *engine) cutAll(h *host, phases []phase, random *rand.Rand) error {
-	denied := phases[0] == revert
-	if denied {
-		if err := vm.Clone(e.armed[h.l.id()], h.c.Disk); err != nil {
+	from := phases[0].from
+	if disk := map[origin]map[string]string{condemned: e.armed, adopting: e.factory, goingBack: e.committed}[from]; disk != nil {
+		if err := vm.Clone(disk[h.l.id()], h.c.Disk); err != nil {
 			return err
 		}
 	}
@@ -88,8 +113,13 @@ func (e *engine) cutAll(h *host, phases []phase, random *rand.Rand) error {
 			return fmt.Errorf("cut in %s: %w", p.name, err)
 		}
 	}
-	if denied {
+	switch from {
+	case condemned:
 		return e.reverted(h)
+	case adopting:
+		return e.adopted(h)
+	case goingBack:
+		return e.wentBack(h)
 	}
 	return e.survived(h)
 }
@@ -117,6 +147,9 @@ func (e *engine) cut(h *host, p phase, random *rand.Rand) error {
 	if err != nil {
 		return err
 	}
+	if p.from == goingBack {
+		landed = string(goingBack) + landed
+	}
 	lost, err := h.lose(before, random)
 	if err != nil {
 		return err
@@ -141,11 +174,21 @@ func (e *engine) until(h *host, p phase) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if u["slot"] == "a" {
-			err = h.urge(p.begin)
-		} else if u["trial"] != "1" {
+		left := "a"
+		if p.from == goingBack {
+			left = "b"
+		}
+		switch {
+		case p.from == adopting:
+			var line string
+			if line, err = h.see(p.begin, "msg=started"); strings.HasPrefix(line, "msg=") {
+				return false, nil
+			}
+		case u["slot"] == left:
+			err = h.urge(p)
+		case u["trial"] != "1":
 			return false, nil
-		} else if p != trial {
+		case p != trial && p != backTrial:
 			var line string
 			if line, err = h.see(p.begin, "result=committed"); strings.HasPrefix(line, "result=") {
 				return false, nil
@@ -158,17 +201,22 @@ func (e *engine) until(h *host, p phase) (bool, error) {
 	return false, fmt.Errorf("%s does not begin", p.name)
 }
 
-// urge asks the old slot's agent for the new release until a text appears.
-func (h *host) urge(text string) error {
-	words := []string{text, "msg=started"}
+// urge asks the agent of the slot that is to be left for what it is left for until the phase
+// begins.
+func (h *host) urge(p phase) error {
+	order := "run /usr/bin/twinkeel update 2.0 --now"
+	if p.from == goingBack {
+		order = "run /usr/bin/twinkeel rollback --reason test"
+	}
+	words := []string{p.begin, "msg=started"}
 	for range 100 {
 		line, err := h.seeFor(20*time.Second, words...)
-		if err == nil && strings.HasPrefix(line, text) {
+		if err == nil && strings.HasPrefix(line, p.begin) {
 			return nil
 		}
 		if strings.HasPrefix(line, "VM ran ") {
 			// Perhaps it is busy with what it goes on with by itself. If not, it is asked again.
-			words = []string{text}
+			words = []string{p.begin}
 			continue
 		}
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
@@ -177,13 +225,13 @@ func (h *host) urge(text string) error {
 		if err != nil && words[len(words)-1] == "msg=started" {
 			continue
 		}
-		if h.m.Say("run /usr/bin/twinkeel update 2.0 --now") != nil {
+		if h.m.Say(order) != nil {
 			_, err := h.see("no such line")
 			return err
 		}
-		words = []string{text, "VM ran "}
+		words = []string{p.begin, "VM ran "}
 	}
-	return fmt.Errorf("%q is not seen", text)
+	return fmt.Errorf("%q is not seen", p.begin)
 }
 
 // landedIn says, by the console, how far the machine was.
@@ -269,7 +317,7 @@ const minCuts = 25
 func (e *engine) reportCuts() {
 	for _, l := range loaders {
 		var where []string
-		for _, p := range phases {
+		for _, p := range slices.Concat(phases, morePhases) {
 			if n := e.landed[landing{l.title, p.name}]; n > 0 {
 				where = append(where, fmt.Sprintf("%s %d", p.name, n))
 			}

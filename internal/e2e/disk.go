@@ -48,7 +48,7 @@ var (
 	hasApps = loader{name: "grub", path: "/boot/twinkeel", title: "GRUB on BIOS, with an application", variant: "apps"}
 
 	// Those with releases and a disk of their own.
-	bases = []loader{grubBIOS, systemdBoot, keepsMemory, hasWatchdog, ownInitramfs, arm64, largeSectors, hasApps}
+	bases = []loader{grubBIOS, systemdBoot, keepsMemory, hasWatchdog, ownInitramfs, arm64, largeSectors, hasApps, ext4Root}
 )
 
 // id names what machines with the same disk have in common.

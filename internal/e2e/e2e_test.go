@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,10 @@ func TestACutLandsInThePhaseOfTheLastMark(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "console")
 	for console, want := range map[string]string{
 		"VM up slot=a release=1.0\nAG msg=started\n":                                                     "before the update",
+		"VM up slot=a release=1.0 trial=0\nVM adopts\nOUT verify: reading root back":                     "adoption",
+		"VM up slot=a release=1.0 trial=0\nVM adopts\nVM ran 0\nVM adopted\n":                            "before the update",
+		"VM up slot=b release=2.0 trial=0\nAG msg=step step=verify phase=staged\n":                       "read-back",
+		"AG msg=step step=\"mark armed\"\nVM up slot=a release=1.0 trial=1\nAG msg=step step=judge\n":    "trial",
 		"AG msg=step step=stage\nOUT stage: root by delta, 1 MB of 2 MB\n":                               "stage",
 		"AG msg=step step=stage\nOUT stage: reading root back, 1 MB of 2 MB\n":                           "read-back",
 		"OUT stage: reading root back\nAG msg=step step=\"mark armed\"\nAG msg=step step=reboot":         "arm",
@@ -65,6 +71,27 @@ func TestStatesOfTheWriteLogAreEveryPrefixIfThatManyAreAskedFor(t *testing.T) {
 		if p.n == 3 || p.n == 4 {
 			t.Errorf("a sample of 2 holds prefix %d, which only changes a slot", p.n)
 		}
+	}
+}
+
+func TestCutsOfARunComeInEveryPhase(t *testing.T) {
+	left := map[string]int{}
+	list := powerCuts(2*minCuts, loaders)
+	for _, c := range list {
+		_, names, _ := strings.Cut(c.name, ": ")
+		for _, name := range strings.Split(names, ", ") {
+			left[name]++
+		}
+	}
+	total := 0
+	for _, p := range slices.Concat(phases, morePhases) {
+		if left[p.name] < 2 {
+			t.Errorf("%s: got %d of %d cuts, want at least 2", p.name, left[p.name], 2*minCuts)
+		}
+		total += left[p.name]
+	}
+	if total != 2*minCuts {
+		t.Errorf("got %d cuts, want %d", total, 2*minCuts)
 	}
 }
 

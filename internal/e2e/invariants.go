@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/internal/vm"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
-	"github.com/twinkeel/twinkeel/partitions/bootloader/grub"
 	"github.com/twinkeel/twinkeel/partitions/bootloader/running"
 	"github.com/twinkeel/twinkeel/partitions/bootloader/sdboot"
 )
@@ -59,31 +59,16 @@ func (h *host) counted() error {
 // loader's nor the machine's.
 func (h *host) record() (bootloader.State, error) {
 	dir := filepath.Join(h.dir, "record")
-	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755)); err != nil {
-		return bootloader.State{}, err
+	if h.l.name != systemdBoot.name {
+		return vm.GRUBRecord(h.ctx, h.c.Disk, bootEnvAt, dir)
 	}
-	fs, what := fmt.Sprintf("%s@@%d", h.c.Disk, bootEnvAt), []string{"::/twinkeel"}
-	if h.l.name == systemdBoot.name {
-		fs, what = fmt.Sprintf("%s@@%d", h.c.Disk, mib), []string{"::/loader", "::/twinkeel"}
+	// A kernel that is being put in its place may have no cluster yet, and is not copied then.
+	err := vm.CopyFiles(h.ctx, h.c.Disk, mib, dir, "::/loader", "::/twinkeel")
+	l, openErr := sdboot.Open(dir, nil, running.Kernel{})
+	if openErr != nil {
+		return bootloader.State{}, errors.Join(openErr, err)
 	}
-	cmd := exec.CommandContext(h.ctx, "mcopy", append(append([]string{"-s", "-n", "-i", fs}, what...), dir)...)
-	cmd.Env = append(os.Environ(), "MTOOLS_SKIP_CHECK=1", "LC_ALL=C")
-	// A kernel that is being put in its place may have no cluster yet.
-	if out, err := cmd.CombinedOutput(); err != nil && h.l.name != systemdBoot.name {
-		return bootloader.State{}, fmt.Errorf("boot record: mcopy: %w: %s", err, out)
-	}
-	if h.l.name == systemdBoot.name {
-		l, err := sdboot.Open(dir, nil, running.Kernel{})
-		if err != nil {
-			return bootloader.State{}, err
-		}
-		return l.Load(h.ctx)
-	}
-	blocks, err := grub.Files(filepath.Join(dir, "twinkeel"))
-	if err != nil {
-		return bootloader.State{}, err
-	}
-	return grub.New(blocks, running.Kernel{}).Load(h.ctx)
+	return l.Load(h.ctx)
 }
 
 // known boots a machine after a cut: within three boots, a release runs that is the old
@@ -141,6 +126,36 @@ func (e *engine) reverted(h *host) error {
 		return fmt.Errorf("slot b was left with a verdict and can boot: %+v", b)
 	}
 	return nil
+}
+
+// adopted checks that a machine that lost its power in its first boots knows what it runs: the
+// update is a delta from that.
+func (e *engine) adopted(h *host) error {
+	if err := e.survived(h); err != nil {
+		return err
+	}
+	if delta, err := h.said("OUT stage: root by delta"); err != nil || !delta {
+		return fmt.Errorf("after cuts in the adoption the update was not by delta, %w", err)
+	}
+	return nil
+}
+
+// wentBack checks that the machine ends on the old release after all cuts, with or without
+// being told to go back again.
+func (e *engine) wentBack(h *host) error {
+	s, err := h.rests(8, func(u up) error { return isKnown(h, u) })
+	if err != nil {
+		return err
+	}
+	if s.Running != "a" {
+		if out, err := h.operator(0, "rollback", "--reason", "test"); err != nil || h.m != nil {
+			return fmt.Errorf("rollback, done again: the machine did not go down: %s, %w", out, err)
+		}
+		if err := h.ends("a", "1.0", 6); err != nil {
+			return err
+		}
+	}
+	return e.sound(h, "a", "1.0")
 }
 
 // sound checks a machine that is at rest in a slot, and turns it off: the record, the

@@ -69,11 +69,16 @@ func parse(args []string) (o options, err error) {
 // engine is what all cases share.
 type engine struct {
 	options
-	kit   *kit
-	site  *site
-	out   io.Writer
-	disks map[string]string // by loader: with release 1.0 in slot a, adopted by its agent
-	armed map[string]string // by loader: the same, with 2.2 on trial in slot b
+	kit  *kit
+	site *site
+	out  io.Writer
+
+	// Disks, by loader.
+	factory   map[string]string // with release 1.0 in slot a, never booted
+	disks     map[string]string // the same, adopted by its agent
+	armed     map[string]string // the same, with 2.2 on trial in slot b
+	committed map[string]string // or with 2.0 there, committed
+
 	notes map[string]string // what the application of machines with one has on the first of its disks, by file
 
 	mu             sync.Mutex
@@ -99,7 +104,8 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	if err := errors.Join(os.RemoveAll(o.work), os.MkdirAll(o.work, 0o755)); err != nil {
 		return 0, err
 	}
-	e := &engine{options: o, out: out, landed: map[landing]int{}, disks: map[string]string{}, armed: map[string]string{}}
+	e := &engine{options: o, out: out, landed: map[landing]int{}, factory: map[string]string{}, disks: map[string]string{},
+		armed: map[string]string{}, committed: map[string]string{}}
 	if e.kit, err = newKit(ctx, o.cache, o.work); err != nil {
 		return 0, err
 	}
@@ -189,9 +195,9 @@ func (e *engine) cutLoaders() []loader {
 	return loaders[:1]
 }
 
-// wants reports whether a case of that kind was asked for, by a loader.
-func (e *engine) wants(kind string, l loader) bool {
-	return slices.ContainsFunc(e.cases(), func(c scenario) bool { return strings.HasPrefix(c.name, kind) && c.loader.id() == l.id() })
+// wants reports whether a case whose name has a word was asked for, by a loader.
+func (e *engine) wants(word string, l loader) bool {
+	return slices.ContainsFunc(e.cases(), func(c scenario) bool { return strings.Contains(c.name, word) && c.loader.id() == l.id() })
 }
 
 // needed returns the versions of releases that cases need, by loader.

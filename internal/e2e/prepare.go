@@ -145,7 +145,7 @@ func (e *engine) adopt(l loader) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.disks[l.id()], e.keptBefore = h.c.Disk, kept
+	e.factory[l.id()], e.disks[l.id()], e.keptBefore = e.disks[l.id()], h.c.Disk, kept
 	return nil
 }
 
@@ -161,14 +161,15 @@ func (h *host) shutDown() error {
 }
 
 // prepareCuts makes what power cuts begin with: machines that are about to boot a bad
-// trial, and the writes of a whole update.
+// trial, updated ones, and the writes of a whole update.
 func (e *engine) prepareCuts() error {
 	var jobs []func() error
-	if e.wants("write log", grubBIOS) {
-		jobs = append(jobs, e.record)
-	}
 	for _, l := range bases {
-		if e.wants(cutCase, l) {
+		logged := l.id() == grubBIOS.id() && e.wants("write log", l)
+		if logged || e.wants(string(goingBack), l) {
+			jobs = append(jobs, func() error { return e.commit(l, logged) })
+		}
+		if e.wants(revert.name, l) {
 			jobs = append(jobs, func() error { return e.arm(l) })
 		}
 	}

@@ -18,8 +18,9 @@ type cutPoint struct {
 	chance bool
 }
 
-// parts is into how many cases the states of the write log are divided.
-const parts = 8
+// maxParts is into how many cases the states of the write log are divided, unless there are
+// fewer states.
+const maxParts = 8
 
 // writeLog returns the cases that boot what cuts would leave of the recorded update:
 // every prefix, or a sample, and as many with chance as are asked for.
@@ -27,23 +28,27 @@ func (e *engine) writeLog() (list []scenario) {
 	if e.prefixes == 0 {
 		return nil
 	}
+	parts := min(maxParts, e.prefixes+e.torn)
 	for part := range parts {
 		list = append(list, scenario{
 			name: fmt.Sprintf("write log of an update, part %d of %d", part+1, parts), sample: true, releases: []string{"2.0"},
-			tell: func(e *engine, h *host, random *rand.Rand) error { return e.replay(h, part, random) },
+			tell: func(e *engine, h *host, random *rand.Rand) error { return e.replay(h, part, parts, random) },
 		})
 	}
 	return list
 }
 
-// record updates a machine from its first boot to the commit, and keeps what was written.
-func (e *engine) record() error {
-	h, err := e.newHost("recorded", grubBIOS)
+// commit updates a machine from its first boot to the commit, and keeps its disk and, if asked
+// for, what was written to it.
+func (e *engine) commit(l loader, logged bool) error {
+	h, err := e.newHost("committed-"+l.id(), l)
 	if err != nil {
 		return err
 	}
 	defer h.off()
-	h.c.WriteLog = filepath.Join(h.dir, "writes")
+	if logged {
+		h.c.WriteLog = filepath.Join(h.dir, "writes")
+	}
 	if err := h.updated("2.0"); err != nil {
 		return err
 	}
@@ -52,6 +57,12 @@ func (e *engine) record() error {
 	}
 	if err := h.shutDown(); err != nil {
 		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.committed[l.id()] = h.c.Disk
+	if !logged {
+		return nil
 	}
 	if e.keptAfter, err = h.keptBoots(); err != nil {
 		return err
@@ -78,7 +89,7 @@ func (e *engine) points() (list []cutPoint) {
 	take := func(from []int, n int, chance bool) {
 		n = min(n, len(from))
 		for i := range n {
-			list = append(list, cutPoint{from[i*len(from)/n], chance})
+			list = append(list, cutPoint{from[(2*i+1)*len(from)/(2*n)], chance}) // the middle of each part
 		}
 	}
 	take(other, e.prefixes, false)
@@ -88,7 +99,7 @@ func (e *engine) points() (list []cutPoint) {
 }
 
 // replay boots one part of the states.
-func (e *engine) replay(h *host, part int, random *rand.Rand) error {
+func (e *engine) replay(h *host, part, parts int, random *rand.Rand) error {
 	points, done, old, trial, more := e.points(), 0, 0, 0, 0
 	for i := part; i < len(points); i += parts {
 		p := points[i]

@@ -160,10 +160,12 @@ func serve(healthy bool) {
 
 // adopt has the factory's release adopted, in the machine's first boot.
 func adopt() {
+	say("adopts")
 	command([]string{"/usr/bin/twinkeel", "init", "--manifest", "/data/manifest.json"})
 	if err := os.Remove("/data/manifest.json"); err != nil {
 		say("adopt: %v", err)
 	}
+	say("adopted")
 }
 
 // agent keeps the real agent running, as a service manager does. One that dies takes the
@@ -207,6 +209,8 @@ func obey(orders io.Reader) error {
 			show(words[1:])
 		case "read":
 			read(words[1:])
+		case "put":
+			put(words[1:])
 		case "fill", "remove":
 			fill(words[0], words[1:])
 		case "reboot":
@@ -226,6 +230,19 @@ func read(words []string) {
 		b, err := os.ReadFile(path)
 		say("read %d bytes: %v", len(b), err)
 	}
+}
+
+// put makes a file that holds words, durably.
+func put(words []string) {
+	if len(words) < 2 {
+		return
+	}
+	if err := os.WriteFile(words[0], []byte(strings.Join(words[1:], " ")), 0o644); err != nil {
+		say("put nothing: %v", err)
+		return
+	}
+	unix.Sync()
+	say("put")
 }
 
 // fill makes a file that takes all room there is, or removes it.
