@@ -33,7 +33,12 @@ func main() {
 	flag.StringVar(&s.images, "images", ".cache/debian", "directory that build.sh made")
 	flag.StringVar(&s.work, "work", ".cache/debian/run", "directory to work in; it is emptied first")
 	flag.StringVar(&s.loader, "loader", "grub", "grub or systemd-boot, as the images were built for")
+	log := flag.Bool("write-log", false, "record the first update, examine what power cuts would leave of it, and boot some of that, instead")
+	flag.IntVar(&s.log.sample, "sample", 20, "`NUMBER` of states of the write log with writes lost or torn")
+	flag.IntVar(&s.log.boots, "boots", -1, "boot at most `NUMBER` of states of the write log; less than 0: all whose boot record differs, and the sample")
+	flag.Uint64Var(&s.log.seed, "seed", 1, "`NUMBER` that all chance comes from")
 	flag.Parse()
+	s.recorded = *log
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := s.run(ctx)
 	stop()
@@ -46,6 +51,9 @@ func main() {
 // show is one run.
 type show struct {
 	bin, images, work, loader string
+
+	recorded bool // the update is recorded, and its write log looked at
+	log      writeLog
 
 	ctx    context.Context
 	config vm.Config
@@ -86,17 +94,33 @@ func (s *show) run(ctx context.Context) (err error) {
 	if s.loader != "grub" {
 		s.config.Vars = filepath.Join(s.work, "vars.fd")
 	}
-	if err := s.updates(); err != nil {
+	if s.recorded {
+		if s.loader != "grub" {
+			return errors.New("write log: only of a machine with GRUB")
+		}
+		s.config.WriteLog = filepath.Join(s.work, "writes")
+		if err := vm.Clone(s.disk(), s.original()); err != nil {
+			return err
+		}
+	}
+	err = s.updates()
+	s.off()
+	if err == nil && s.recorded {
+		err = s.replay(s.log)
+	}
+	if err != nil {
 		return fmt.Errorf("%w; the machine's console is in %s", err, s.config.Log)
 	}
-	s.off()
 	s.say("%d boots, %.0f s of processor", s.boots, s.cpu.Seconds())
 	return nil
 }
 
+// committed is after how many steps the first update is committed.
+const committed = 3
+
 // updates drives the machine, which takes its decisions itself.
 func (s *show) updates() error {
-	for _, step := range []struct {
+	for i, step := range []struct {
 		publish string              // release to publish before
 		from    string              // and the one it gets a delta from
 		boots   func(console) error // what is seen then
@@ -121,6 +145,9 @@ func (s *show) updates() error {
 			return c.sees("twinkeel.version=1.1", "from=1.1", "nothing to do")
 		}, "1.1 runs again, and 1.2 is not offered to it any more"},
 	} {
+		if s.recorded && i == committed {
+			return nil
+		}
 		if step.publish != "" {
 			if err := s.publish(step.publish, step.from); err != nil {
 				return err
@@ -145,14 +172,18 @@ type console struct{ *show }
 // sees waits for lines that hold the words, one after the other.
 func (c console) sees(words ...string) error {
 	for _, w := range words {
-		ctx, cancel := context.WithTimeout(c.ctx, stepLimit)
-		_, err := c.m.Await(ctx, w)
-		cancel()
-		if err != nil {
+		if _, err := c.awaits(w); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// awaits returns the next line that holds a word, from that on.
+func (c console) awaits(word string) (string, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, stepLimit)
+	defer cancel()
+	return c.m.Await(ctx, word)
 }
 
 // ends waits until the machine has ended, as it does for a reboot.
@@ -183,6 +214,9 @@ func (s *show) say(format string, args ...any) {
 
 func (s *show) site() string { return filepath.Join(s.work, "site") }
 func (s *show) disk() string { return filepath.Join(s.work, "disk.img") }
+
+// original is the disk before its first boot.
+func (s *show) original() string { return filepath.Join(s.work, "original.img") }
 
 // configuration of the machine: the least, and short deadlines, so that this is short.
 const configuration = `server = "http://%s"
@@ -240,13 +274,18 @@ func (s *show) factory(server string) error {
 
 // publish publishes a release, with a delta from another if from is not empty.
 func (s *show) publish(version, from string) error {
-	dir := map[string]string{"1.0": "v1", "1.1": "v2", "1.2": "v3"}[version]
 	args := []string{"publish", s.site(), "--channel", channel, "--version", version, "--compatible", compatible, "--deltas", "0", "--blocks-from", "-1",
-		"--image", "root=" + filepath.Join(s.images, dir, "root.erofs"), "--image", "boot=" + filepath.Join(s.images, dir, "boot.img")}
+		"--image", "root=" + s.image(version, "root"), "--image", "boot=" + s.image(version, "boot")}
 	if from != "" {
 		args = append(args, "--from", from)
 	}
 	return s.command(args...)
+}
+
+// image is the file that build.sh made of a release.
+func (s *show) image(version, name string) string {
+	dir := map[string]string{"1.0": "v1", "1.1": "v2", "1.2": "v3"}[version]
+	return filepath.Join(s.images, dir, map[string]string{"root": "root.erofs", "boot": "boot.img"}[name])
 }
 
 func (s *show) passphrase() string { return filepath.Join(s.work, "passphrase") }
