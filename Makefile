@@ -7,7 +7,8 @@
 # make e2e       virtual machines, updated for real: E2E="-all" for every case, and see
 #                go run ./internal/e2e -h
 # make debian    a real Debian from a package list to a machine that updates itself (needs
-#                root for the images)
+#                root for the images); DEBIAN="-write-log" looks at what power cuts would
+#                leave of its update
 # make bench     the figures of docs/BENCHMARKS.md
 # make bench-delta PAIRS=esbuild,os12   deltas beside other tools; docs/bench-tables.md
 # make fuzz      every fuzz target for FUZZTIME, two at a time; a part of make test
@@ -47,7 +48,7 @@ test:
 	.ci/install deb
 	cd packaging && CGO_ENABLED=0 $(GO) test -timeout 10m ./...
 	.ci/fuzz $(FUZZTIME)
-	$(MAKE) --no-print-directory e2e E2E="-prefixes 0 -torn 0"
+	$(MAKE) --no-print-directory e2e E2E="-prefixes 3 -torn 2"
 
 # staticcheck is run at a fixed version without being a dependency.
 lint: check
@@ -63,7 +64,7 @@ debian: build deb
 	@.ci/install demo
 	@.ci/install e2e
 	examples/debian/build.sh .cache/debian
-	$(GO) run ./examples/debian -bin bin
+	$(GO) run ./examples/debian -bin bin $(DEBIAN)
 
 demo: build images
 	$(GO) run ./examples/demo -bin bin -images .cache/demo/current -work .cache/demo/run
@@ -107,6 +108,7 @@ campaign:
 	.ci/fuzz 2m $(EXECUTIONS) docs/FUZZ.md
 	.ci/install e2e-full
 	$(MAKE) --no-print-directory e2e E2E="-all -cuts 300 -prefixes 1000000 -torn 60"
+	$(MAKE) --no-print-directory debian DEBIAN=-write-log
 
 clean:
 	rm -rf bin .cache
