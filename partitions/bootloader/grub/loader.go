@@ -255,16 +255,13 @@ func (l *Loader) Description(slot partitions.Slot) (bootloader.Description, erro
 	return d, nil
 }
 
-// readInto reads one block into memory that is made when there is none. What cannot be read
-// is tried once more: GRUB may have read it, and what counts is what GRUB goes by.
+// readInto reads one block into memory that is made when there is none.
 func readInto(buf *[]byte, block bootloader.Block) ([]byte, error) {
 	if *buf == nil {
 		*buf = partitions.AlignedBuffer(BlockSize)
 	}
-	if _, err := block.ReadAt(*buf, 0); err != nil {
-		if _, err = block.ReadAt(*buf, 0); err != nil {
-			return nil, err
-		}
+	if _, err := bootloader.ReadBlock(block, *buf, 0); err != nil {
+		return nil, err
 	}
 	return *buf, nil
 }

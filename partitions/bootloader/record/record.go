@@ -185,7 +185,7 @@ func (r *Record) area(number int) (*known, error) {
 	if r.buf == nil {
 		r.buf = partitions.AlignedBuffer(AreaSize)
 	}
-	if n, err := r.block.ReadAt(r.buf, int64(number)*AreaSize); err == io.EOF {
+	if n, err := bootloader.ReadBlock(r.block, r.buf, int64(number)*AreaSize); err == io.EOF {
 		clear(r.buf[n:])
 	} else if err != nil {
 		return nil, fmt.Errorf("boot record: area %d: %w", number, err)

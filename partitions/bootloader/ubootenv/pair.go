@@ -25,7 +25,7 @@ func (p Pair) read() (v Variables, which int, flags byte, err error) {
 	var errs [2]error
 	for i, block := range p.Copies {
 		b := make([]byte, p.Size)
-		if _, errs[i] = block.ReadAt(b, 0); errs[i] == nil {
+		if _, errs[i] = bootloader.ReadBlock(block, b, 0); errs[i] == nil {
 			vars[i], marks[i], errs[i] = Parse(b, true)
 		}
 	}
