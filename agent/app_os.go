@@ -27,11 +27,18 @@ func (a *Agent) stageReleaseApps(ctx context.Context, m machine, t *Transaction)
 	if err != nil {
 		return err
 	}
+	var list []DeployedApp
 	for _, r := range d.Apps {
 		w, err := a.releaseApp(ctx, c, source{a.net}, r)
 		if err != nil {
 			return err
 		}
+		list = append(list, w)
+	}
+	if _, err := a.trialSet(ctx, m, t, d); err != nil {
+		return err
+	}
+	for _, w := range list {
 		n, err := a.fetchApp(ctx, w, running, t.Seq)
 		t.Bytes += n
 		if err != nil {
@@ -218,6 +225,15 @@ func (a *Agent) trialSet(ctx context.Context, m machine, t *Transaction, d *Depl
 			w.Base = old.Generation
 		}
 		set = append(set, w)
+	}
+	for _, r := range d.Apps {
+		mf, err := a.appManifest(r.Digest)
+		if err == nil {
+			err = a.refuse(mf, a.outOfOrder(mf, set), nil, nil)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	return set, nil
 }

@@ -126,6 +126,11 @@ func (a *Agent) offerApp(ctx context.Context, c *signing.Client, src signing.Sou
 	if o.reasons, err = a.judgeApp(ctx, o.manifest, o.app); err != nil {
 		return o, err
 	}
+	if d != nil {
+		if why := a.outOfOrder(o.manifest, d.Workloads); why != nil {
+			o.reasons = append(o.reasons, *why)
+		}
+	}
 	o.reasons = append(o.reasons, o.later...)
 	if w.force {
 		o.reasons = slices.DeleteFunc(o.reasons, func(r Reason) bool { return r.Code == CodeHeld || r.Code == CodeDenied })

@@ -80,6 +80,9 @@ func (a *Agent) mustRunAll(ctx context.Context, t *AppTransaction, to *Deploymen
 		if err == nil {
 			err = a.mustStart(ctx, mf, t.Apps...)
 		}
+		if err == nil {
+			err = a.refuse(mf, a.outOfOrder(mf, to.Workloads), nil, nil)
+		}
 		if CodeOf(err) == CodeIncompatible {
 			if ferr := a.finishApps(t, HistoryEntry{Result: "abandoned", Code: CodeIncompatible, Text: err.Error()}); ferr != nil {
 				return ferr
@@ -88,6 +91,22 @@ func (a *Agent) mustRunAll(ctx context.Context, t *AppTransaction, to *Deploymen
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// outOfOrder says that an application could start neither before others of a set nor after
+// them, nil if there is an order. It is held, not denied: the others may change. In a set
+// that runs already such a circle is broken instead (inOrder), so that a host comes up.
+func (a *Agent) outOfOrder(mf *release.AppManifest, set []DeployedApp) *Reason {
+	var others []*release.AppManifest
+	for _, w := range set {
+		if o, err := a.appManifest(w.App); err == nil && w.Name != mf.Name {
+			others = append(others, o)
+		}
+	}
+	if err := mf.CheckOrder(others); err != nil {
+		return &Reason{CodeIncompatible, fmt.Sprintf("app %s %s cannot be started on this host: %v", mf.Name, mf.Version, err)}
 	}
 	return nil
 }

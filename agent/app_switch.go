@@ -236,8 +236,7 @@ func (a *Agent) bringUp(ctx context.Context, w DeployedApp, start func(context.C
 	return nil
 }
 
-// inOrder sorts names as they start: class system first, then each after those that its
-// manifest names; a circle is broken at the name that comes first.
+// inOrder sorts names as they start, by their manifests.
 func (a *Agent) inOrder(d *Deployment, names []string) []string {
 	after, system := map[string][]string{}, map[string]bool{}
 	for _, n := range names {
@@ -249,6 +248,12 @@ func (a *Agent) inOrder(d *Deployment, names []string) []string {
 			after[n], system[n] = mf.After, mf.Class == "system"
 		}
 	}
+	return startOrder(names, after, system)
+}
+
+// startOrder sorts names: class system first, then each after those that it names. There
+// should be no circle among them; it is broken at the name that comes first.
+func startOrder(names []string, after map[string][]string, system map[string]bool) []string {
 	left := slices.Clone(names)
 	slices.SortFunc(left, func(x, y string) int {
 		if system[x] != system[y] {

@@ -96,6 +96,9 @@ func (s *Site) PublishApp(ctx context.Context, in AppPublishOptions) (*AppPublis
 	if err := s.checkAppVersion(set, &p.m, p.list); err != nil {
 		return nil, err
 	}
+	if err := s.checkAppOrder(set, &p.m); err != nil {
+		return nil, err
+	}
 	if err := p.openSources(); err != nil {
 		return nil, err
 	}

@@ -125,6 +125,11 @@ func (s *Site) appsOf(set *publisher.Set, wanted map[string]release.Version) ([]
 		}
 		list = append(list, release.App{Publisher: l.Publisher, Name: l.Name, Version: l.Version.String(), Digest: digest})
 	}
+	for _, m := range all {
+		if err := m.CheckOrder(all); err != nil {
+			return nil, fmt.Errorf("app %s/%s %s: %w", m.Publisher, m.Name, m.Version, err)
+		}
+	}
 	sortBy(list, func(a release.App) string { return a.Name })
 	return list, nil
 }
@@ -238,6 +243,38 @@ func (s *Site) checkAppVersion(set *publisher.Set, m *release.AppManifest, list 
 		case m.Attempt <= old.Attempt:
 			return fmt.Errorf("%s is published already: %w", what, ErrNothingToDo)
 		}
+	}
+	return nil
+}
+
+// checkAppOrder refuses an application that would start after itself, beside the newest
+// releases of its publisher's others. What is offered to hosts has an order at any time:
+// to turn one round, its first half goes with a release of its own.
+func (s *Site) checkAppOrder(set *publisher.Set, m *release.AppManifest) error {
+	if len(m.After) == 0 {
+		return nil
+	}
+	list, err := apps(set, m.Publisher)
+	if err != nil {
+		return err
+	}
+	withdrawn, err := set.Withdrawn(publisher.AppRole(m.Publisher))
+	if err != nil {
+		return err
+	}
+	var others []*release.AppManifest
+	for _, l := range list { // newest first
+		if _, gone := withdrawn[l.Target.Name]; gone || len(others) > 0 && others[len(others)-1].Name == l.Name {
+			continue
+		}
+		o, err := s.appManifest(l.Target)
+		if err != nil {
+			return err
+		}
+		others = append(others, o)
+	}
+	if err := m.CheckOrder(others); err != nil {
+		return fmt.Errorf("app %s/%s %s: %w", m.Publisher, m.Name, m.Version, err)
 	}
 	return nil
 }
