@@ -34,6 +34,7 @@ var Abuses = []Abuse{
 	alike("dots", "follows its working directory, its descriptors and the root of process 1 upwards", "nothing of the host's is there"),
 	alike("others", "looks for other applications' data and for the agent's", "nothing of it is there"),
 	alike("network", "looks for the host, the cloud's address, sockets without a file, and the agent", "it reaches nobody"),
+	alike("terminal", "types into the terminal of whoever runs a command in it", "nothing is typed"),
 	{"memory", "takes memory without end", map[string]string{
 		"container": "the kernel kills it at limits.memory",
 		"sandbox":   "the kernel kills it, or gVisor's kernel with it, at limits.memory",

@@ -67,7 +67,7 @@ func Guest() Expectation {
 		Instead: "the same probe is closed in the emulator's place, and the host is as it was",
 	}, "bpf", "perf-event-open", "io-uring-setup", "io-uring-enter", "io-uring-register", "userfaultfd", "add-key", "request-key", "keyctl",
 		"name-to-handle-at", "ptrace", "process-vm-readv", "process-vm-writev", "process-madvise", "kcmp", "pidfd-getfd", "memfd-secret",
-		"vmsplice", "modify-ldt", "remap-file-pages", "move-pages", "migrate-pages", "mbind", "set-mempolicy", "fanotify-init", "quotactl",
+		"vmsplice", "modify-ldt", "remap-file-pages", "move-pages", "migrate-pages", "mbind", "set-mempolicy", "fanotify-init", "fanotify-mark", "terminal-typed", "quotactl",
 		"quotactl-fd", "uselib", "ustat", "sysfs", "fsconfig", "unshare-user", "clone-user", "setns", "personality", "umount", "mount-setattr", "clock-settime", "filter").
 		exceptions(Exception{
 			Why:     "a family of sockets of the guest's own kernel, in a guest without a network",
@@ -78,7 +78,7 @@ func Guest() Expectation {
 			Why:     "what the guest's own kernel tells of itself",
 			Instead: "the same probe is closed in the emulator's place",
 		}, "proc-kallsyms", "proc-config", "proc-keys", "proc-key-users", "proc-sched-debug", "proc-interrupts", "proc-iomem", "proc-modules",
-			"proc-scsi", "proc-acpi", "proc-bus", "proc-of-others", "host-root-id")
+			"proc-scsi", "proc-acpi", "proc-bus", "proc-of-others", "host-root-id", "masked-by-link")
 	e.Most = len(e.Known)
 	return e
 }

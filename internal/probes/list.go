@@ -170,5 +170,12 @@ var All = []Probe{
 	{"bounding-set", "capabilities that a file could give"},
 	{"privileges-new", "privileges gained by exec"},
 	{"filter", "no filter of system calls at all"},
+	// What no namespace divides, and ways around what is covered.
+	{"fanotify-mark", "what others open"},
+	{"inotify-devices", "when others use a device node that it shares with them"},
+	{"inotify-files", "when others open a file that it shares with them"},
+	{"masked-by-link", "a masked file, by another way"},
+	{"readonly-by-link", "a file that nobody may write, by another way"},
+	{"terminal-typed", "commands typed into the terminal of whoever ran a command in it"},
 	{"agent-socket", "the agent that decides over it"},
 }

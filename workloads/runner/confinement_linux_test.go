@@ -6,8 +6,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +27,27 @@ func withProbes(t *testing.T) func(root string) {
 	}
 }
 
+// bustle is a host on which files are opened all the time.
+func bustle() (stop func()) {
+	end := make(chan struct{})
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			for _, path := range []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/passwd"} {
+				if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
+					_ = unix.Close(fd)
+				}
+			}
+			select {
+			case <-end:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	})
+	return func() { close(end); done.Wait() }
+}
+
 func TestLevelContainerLeavesTwoProbesOpenAtMost(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, h *host) {
 		// Somebody on the host listens at a name without a file.
@@ -33,6 +56,7 @@ func TestLevelContainerLeavesTwoProbesOpenAtMost(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = l.Close() }()
+		defer bustle()()
 		file, img := h.image("probes", withProbes(t))
 		u := h.unit("1.0.0", file, img, "/probe")
 		u.Manifest.Update.Restart = "never"
@@ -59,6 +83,7 @@ func TestLevelContainerLeavesTwoProbesOpenAtMost(t *testing.T) {
 
 func TestTheProbesSeeAnOpenMachine(t *testing.T) {
 	runtimes(t)
+	defer bustle()()
 	// On the machine itself most are open: the probes can tell the difference.
 	out, err := runProbes(program(t, "inside"))
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
 )
@@ -94,6 +96,34 @@ var attempts = map[string]func(l *level, u workloads.Unit){
 			if out, code := l.exec("/bin/actor", "connect", to[0], to[1]); code == 0 {
 				l.t.Errorf("%s: got %s, want nobody there", to, out)
 			}
+		}
+	},
+	"terminal": func(l *level, _ workloads.Unit) {
+		// Nobody's yet, so that it could become the application's own.
+		master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		defer func() { _ = master.Close() }()
+		n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+		if err == nil {
+			err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
+		}
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		defer func() { _ = terminal.Close() }()
+		ctx, cancel := context.WithTimeout(l.t.Context(), patience)
+		defer cancel()
+		if code, err := l.Exec(ctx, "web", []string{"/bin/actor", "type"}, terminal, terminal, terminal); err != nil || code == 0 {
+			l.t.Errorf("got code %d, %v, want that it is refused", code, err)
+		}
+		if n, err := unix.IoctlGetInt(int(terminal.Fd()), unix.TIOCINQ); err != nil || n != 0 {
+			l.t.Errorf("got %d bytes typed, %v, want none", n, err)
 		}
 	},
 	"processes": func(l *level, u workloads.Unit) {

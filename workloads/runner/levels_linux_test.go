@@ -43,6 +43,7 @@ func eachLevel(t *testing.T, test func(*testing.T, *level)) {
 				t.Fatal(err)
 			}
 			defer func() { _ = s.Close() }()
+			defer bustle()()
 			l.other = l.actor("sleep")
 			l.other.Manifest.Name, l.other.Manifest.Data = "other", nil
 			l.start(l.other)

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +23,7 @@ func main() {
 	acts := map[string]func(args []string) error{
 		"serve": serve, "sleep": sleep, "exit": exit, "stubborn": stubborn, "talk": talk,
 		"fork-bomb": forkBomb, "fork-for-ever": forkForEver, "eat-memory": eatMemory, "fill": fill, "flood": flood, "hang": hang,
-		"read": read, "write": write, "links": links, "open-many": openMany, "connect": connect, "processes": processes,
+		"read": read, "write": write, "links": links, "open-many": openMany, "connect": connect, "processes": processes, "type": typeIn,
 	}
 	act, ok := acts[os.Args[1]]
 	if !ok {
@@ -225,4 +226,15 @@ func processes([]string) error {
 	}
 	fmt.Println(living)
 	return err
+}
+
+// typeIn types a line into the terminal that it was given, whether that controls it or not.
+func typeIn([]string) error {
+	_ = unix.IoctlSetInt(0, unix.TIOCSCTTY, 0)
+	for _, c := range []byte("id\n") {
+		if _, _, e := unix.Syscall(unix.SYS_IOCTL, 0, unix.TIOCSTI, uintptr(unsafe.Pointer(&c))); e != 0 {
+			return e
+		}
+	}
+	return nil
 }

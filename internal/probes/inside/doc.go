@@ -4,5 +4,6 @@
 //
 // The image around it holds a copy of it called /suid, owned by root and setuid, and a
 // device node of its own called /null-node: without them two probes have no answer. With
-// the argument euid it says as whom it runs.
+// the argument euid it says as whom it runs, and with type it types into its terminal.
+// Whoever runs it sees to it that files of the host's are opened meanwhile.
 package main

@@ -29,10 +29,14 @@ func main() {
 		fmt.Print(os.Geteuid())
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "type" {
+		fmt.Print(int(typeIn()))
+		return
+	}
 	debug.SetGCPercent(-1) // see text
 	leaks := leakedDescriptors()
 	attempts := map[string]attempt{}
-	for _, table := range []map[string]attempt{calls(), more(), sockets(), files(), self(leaks), standing()} {
+	for _, table := range []map[string]attempt{calls(), more(), sockets(), files(), self(leaks), standing(), shared()} {
 		for name, a := range table {
 			attempts[name] = a
 		}
