@@ -5,6 +5,9 @@
 // hashed before it is mounted, unless its file is the very one, unchanged since, of which
 // the caller knows that somebody did so in this boot (Identify).
 //
+// It also gives a mount namespace the few device nodes that every container has, lest
+// containers share them with the host and each other.
+//
 // The image is mounted from its file; where the kernel cannot do that, over a loop
 // device that vanishes with the mount. Mounts are made in the mount namespace of the
 // calling process, which is expected to be its own: they end with it, however it ends.

@@ -135,7 +135,7 @@ func (s *supervisor) prepare(ctx context.Context) (lock *os.File, err error) {
 		return nil, err
 	}
 	steps := []func(context.Context) error{
-		s.settle, s.endLeftovers, s.openOutput, s.mount, s.limit, s.connect, s.cage.prepare,
+		s.settle, s.endLeftovers, s.openOutput, s.devices, s.mount, s.limit, s.connect, s.cage.prepare,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -196,6 +196,16 @@ func (s *supervisor) endLeftovers(ctx context.Context) error {
 		return nil
 	}
 	return s.order.Runtime.Delete(ctx, s.order.ID)
+}
+
+// devices gives the application device nodes that it shares with nobody.
+func (s *supervisor) devices(context.Context) error {
+	err := mount.Devices(s.path("dev"))
+	if errors.Is(err, unix.EPERM) { // the agent was started without CAP_MKNOD
+		s.log.Warn("application can watch when others open devices", "err", err)
+		return nil
+	}
+	return err
 }
 
 // mount makes the image and the data visible below the directory.

@@ -10,13 +10,22 @@ import (
 // refused are system calls that moby's profile allows and that no program of Debian's
 // that was tried has need of. Each had holes, or tells where the kernel's things lie.
 var refused = []string{
-	"kcmp", "listmount", "lookup_dcookie", "memfd_secret", "migrate_pages", "modify_ldt", "move_pages", "name_to_handle_at",
+	"fanotify_mark", "kcmp", "listmount", "lookup_dcookie", "memfd_secret", "migrate_pages", "modify_ldt", "move_pages", "name_to_handle_at",
 	"open_by_handle_at", "pidfd_getfd", "process_madvise", "process_vm_readv", "process_vm_writev", "ptrace", "remap_file_pages",
 	"statmount", "sysfs", "syslog", "uselib", "ustat", "vhangup", "vmsplice",
 	// Every call that makes a socket is allowed below, by its arguments. The old 32-bit
 	// call hides them.
 	"socket", "socketcall", "socketpair",
+	// So is every request to a device but two.
+	"ioctl",
 }
+
+// typing are the requests that make a terminal believe that somebody typed: TIOCSTI, and
+// TIOCLINUX, by which a console pastes. The terminal may be that of whoever runs a command
+// in the application.
+var typing = []uint32{tiocsti, tioclinux}
+
+const tiocsti, tioclinux = 0x5412, 0x541c // asm-generic/ioctls.h
 
 // Address families, types and protocols of sockets, as the kernel numbers them on every
 // architecture that Debian has.
@@ -75,6 +84,9 @@ func filter(level string, caps []string) (*specs.LinuxSeccomp, error) {
 			}
 		}
 	}
+	for _, arg := range others(1, typing) {
+		allow("ioctl", arg)
+	}
 	if level == "sandbox" {
 		for _, mode := range []uint64{0, modeFIFO, modeFile, modeSocket} {
 			at := func(index uint) specs.LinuxSeccompArg {
@@ -87,4 +99,32 @@ func filter(level string, caps []string) (*specs.LinuxSeccomp, error) {
 	allow("socket", family(familyNetlink), specs.LinuxSeccompArg{Index: 2, Value: netlinkRoute, Op: specs.OpEqualTo})
 	f.Syscalls = kept
 	return f, nil
+}
+
+// others are conditions of which each value of an argument meets at least one, but those
+// of out, which meet none. The kernel takes the lower half of the argument, so that its upper
+// half must not matter: no operator but that with a mask leaves it out. There is none for
+// being different; but what differs does so in a bit.
+func others(index uint, out []uint32) (list []specs.LinuxSeccompArg) {
+	same, common := ^uint32(0), out[0]
+	for _, n := range out {
+		same &^= n ^ common
+	}
+	add := func(mask, value uint32) {
+		list = append(list, specs.LinuxSeccompArg{Index: index, Value: uint64(mask), ValueTwo: uint64(value), Op: specs.OpMaskedEqual})
+	}
+	for bit := uint32(1); bit != 0; bit <<= 1 {
+		if same&bit != 0 {
+			add(bit, bit&^common)
+		}
+	}
+	// In the bits by which those of out differ among themselves: every other pattern.
+	for p := ^same; ; p = (p - 1) & ^same {
+		if !slices.ContainsFunc(out, func(n uint32) bool { return n&^same == p }) {
+			add(^same, p)
+		}
+		if p == 0 {
+			return list
+		}
+	}
 }
