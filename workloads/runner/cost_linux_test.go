@@ -51,6 +51,38 @@ func TestAShimIsSmall(t *testing.T) {
 	})
 }
 
+// Checks come for as long as an application runs. What they take is given back after a while,
+// and while they come there is a limit to it.
+func TestAShimThatIsAskedOftenIsSmall(t *testing.T) {
+	runtimes(t)
+	program := realShim(t)
+	h := newHost(t, "")
+	h.options.Shim = []string{program}
+	h.open()
+	u := h.actor("serve", "x")
+	u.Manifest.Health.TCP = 8080
+	h.start(u)
+	h.eventually("an answer", func() bool { return h.Healthy(t.Context(), "web") == nil })
+	pid := h.shims()[0]
+	for _, c := range []struct{ checks, during, after int }{{30, 7 << 10, 4 << 10}, {300, 7 << 10, 4 << 10}} {
+		for range c.checks {
+			if err := h.Healthy(t.Context(), "web"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := residentKiB(t, pid)
+		t.Logf("after %d checks in a row the shim holds %d KiB", c.checks, got)
+		if got > c.during {
+			t.Errorf("after %d checks: got %d KiB, want at most %d", c.checks, got, c.during)
+		}
+		h.eventually("a small shim", func() bool { return residentKiB(t, pid) <= c.after })
+		t.Logf("and soon after %d KiB", residentKiB(t, pid))
+	}
+	if out, code := h.exec("/bin/actor", "processes"); code != 0 { // what it gave back it did not need
+		t.Errorf("exec: got code %d and %q", code, out)
+	}
+}
+
 // BenchmarkStart starts an application that does nothing, and the same bundle by the
 // runtime alone, in turn. It reports the processor time of all processes that each start
 // takes part of, until the shim has come to rest, and the difference. Run it with

@@ -56,7 +56,11 @@ type container struct{ *supervisor }
 
 func (c container) prepare(context.Context) error {
 	in := c.input()
-	in.Root, in.Volumes, in.NetNS, in.Files = c.path("root"), map[string]string{}, c.namespace(), c.files()
+	in.Root, in.Volumes, in.NetNS = c.path("root"), map[string]string{}, c.namespace()
+	var err error
+	if in.Files, err = c.files(); err != nil {
+		return err
+	}
 	for _, v := range in.Manifest.Data {
 		in.Volumes[v.Name] = c.volume(v.Name)
 	}

@@ -93,6 +93,7 @@ func (s *supervisor) serve(c *net.UnixConn) {
 	defer func() { _ = c.Close() }()
 	s.answers.Add(1)
 	defer s.answers.Add(-1)
+	defer s.restSoon()
 	b, files, err := receive(c)
 	defer closeAll(files)
 	var r request

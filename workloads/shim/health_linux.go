@@ -142,7 +142,7 @@ func listens(f *os.File) (netip.AddrPort, error) {
 }
 
 // dialInside connects from the network namespace of a process. A socket belongs to the
-// namespace that it was made in; the thread that went there is thrown away.
+// namespace that it was made in.
 func dialInside(ctx context.Context, pid int, address string) (net.Conn, error) {
 	type answer struct {
 		c   net.Conn
@@ -150,20 +150,43 @@ func dialInside(ctx context.Context, pid int, address string) (net.Conn, error) 
 	}
 	done := make(chan answer, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlock it
-		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
-		if err == nil {
-			err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
-			_ = f.Close()
-		}
+		var a answer
+		err := inside(pid, func() {
+			// An address of numbers and one family: the dialer stays on this thread.
+			a.c, a.err = (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, "tcp4", address)
+		})
 		if err != nil {
-			done <- answer{err: fmt.Errorf("enter the network of process %d: %w", pid, err)}
-			return
+			a.err = fmt.Errorf("enter the network of process %d: %w", pid, err)
 		}
-		// An address of numbers and one family: the dialer stays on this thread.
-		c, err := (&net.Dialer{FallbackDelay: -1}).DialContext(ctx, "tcp4", address)
-		done <- answer{c: c, err: err}
+		done <- a
 	}()
 	a := <-done
 	return a.c, a.err
+}
+
+// inside does something in the network namespace of a process, and comes back. If it
+// cannot come back, the thread ends with the goroutine that called it.
+func inside(pid int, do func()) error {
+	runtime.LockOSThread()
+	own, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer func() { _ = own.Close() }()
+	theirs, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err == nil {
+		err = unix.Setns(int(theirs.Fd()), unix.CLONE_NEWNET)
+		_ = theirs.Close()
+	}
+	if err != nil { // it has gone nowhere
+		runtime.UnlockOSThread()
+		return err
+	}
+	do()
+	// A thread for each check would be thrown away, with the stacks of it.
+	if unix.Setns(int(own.Fd()), unix.CLONE_NEWNET) == nil {
+		runtime.UnlockOSThread()
+	}
+	return nil
 }

@@ -62,6 +62,7 @@ type supervisor struct {
 	status  status
 	stops   chan stopping
 	answers atomic.Int32 // being worked on
+	resting atomic.Bool  // memory is about to be given back
 }
 
 // Main runs the shim of a directory until its application is stopped. It has been
@@ -313,23 +314,30 @@ func (s *supervisor) input() spec.Input {
 	}
 }
 
-// files are the host's that cover the image's: names are looked up where the host looks
-// them up, by an application that may talk to others.
-func (s *supervisor) files() map[string]string {
+// files are of the host's content and cover the image's: names are looked up where the host
+// looks them up, by an application that may talk to others. It gets a copy: what it could
+// watch of the host's own file is when others look up a name.
+func (s *supervisor) files() (map[string]string, error) {
 	const resolv = "/etc/resolv.conf"
 	if s.order.Unit.Manifest.Network.Mode == "none" {
-		return nil
+		return nil, nil
 	}
 	if i, err := os.Lstat(filepath.Join(s.dir, "image", resolv)); err != nil || !i.Mode().IsRegular() {
-		return nil
+		return nil, nil
 	}
 	// With a resolver of the host's own at 127.0.0.53, the file behind it.
 	for _, f := range []string{"/run/systemd/resolve/resolv.conf", resolv} {
-		if _, err := os.Stat(f); err == nil {
-			return map[string]string{resolv: f}
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue
 		}
+		own := s.path("resolv.conf")
+		if err := os.WriteFile(own, b, 0o600); err != nil {
+			return nil, err
+		}
+		return map[string]string{resolv: own}, os.Chmod(own, 0o644) // past the umask
 	}
-	return nil
+	return nil, nil
 }
 
 // clean takes away what prepare made and a mount namespace does not.

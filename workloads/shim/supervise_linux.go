@@ -84,7 +84,7 @@ func (s *supervisor) supervise(ctx context.Context, first func(context.Context) 
 		since := time.Now()
 		if err == nil { // before anybody is told that it runs
 			s.status.set(func(st *Status) { st.State.Running, st.State.Since, st.PID = true, since, p.pid() })
-			time.AfterFunc(settled, trim)
+			time.AfterFunc(settled, s.settleDown)
 		}
 		if n == 0 {
 			started(err)

@@ -2,11 +2,41 @@ package shim
 
 import (
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// frugal is the percentage by which the heap may grow before it is collected, once the start
+// is over: an answer leaves a few KiB behind, and the shim has all the time in the world.
+const frugal = 10
+
+// settleDown gives back what the start took: pages at once, garbage with that of the first
+// answers.
+func (s *supervisor) settleDown() {
+	debug.SetGCPercent(frugal)
+	trim()
+	s.restSoon()
+}
+
+// lull is how long the shim goes on answering before what that took is given back: not
+// after each answer, which would cost more than the answer, and not never.
+const lull = 5 * time.Second
+
+// restSoon gives back what answers took, once for all of the next lull: garbage, and pages.
+func (s *supervisor) restSoon() {
+	if !s.resting.CompareAndSwap(false, true) {
+		return
+	}
+	time.AfterFunc(lull, func() {
+		s.resting.Store(false)
+		debug.FreeOSMemory()
+		trim()
+	})
+}
 
 // trim gives back the pages of the program's own file that its start touched once, which
 // is nearly all of them: the kernel maps a file's pages by the dozen. They are as they are

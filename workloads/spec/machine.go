@@ -69,6 +69,11 @@ func Machine(in Input, e Emulator) ([]byte, error) {
 			*l = limit(l.Type, uint64(largest)+smallestDisk)
 		}
 	}
+	// It is shown the host's own files, and has no need to know when others open them.
+	for i := range config.Linux.Seccomp.Syscalls {
+		c := &config.Linux.Seccomp.Syscalls[i]
+		c.Names = slices.DeleteFunc(c.Names, func(n string) bool { return strings.HasPrefix(n, "inotify_") })
+	}
 	for _, at := range slices.Sorted(maps.Keys(e.Shown)) {
 		b := bind(e.Shown[at], at, "ro")
 		b.Options = slices.DeleteFunc(b.Options, func(o string) bool { return o == "noexec" })

@@ -39,19 +39,21 @@ func heard(paths ...string) attempt {
 			return err
 		}
 		defer func() { _ = unix.Close(fd) }()
-		watched := 0
+		watched := map[int32]string{}
 		for _, p := range paths {
-			if _, err := unix.InotifyAddWatch(fd, p, unix.IN_OPEN|unix.IN_CLOSE); err == nil {
-				watched++
+			if w, err := unix.InotifyAddWatch(fd, p, unix.IN_OPEN|unix.IN_CLOSE); err == nil {
+				watched[int32(w)] = p
 			}
 		}
 		for range 30 {
-			if n, err := unix.Read(fd, make([]byte, 4096)); n > 0 && err == nil {
-				return nil
+			var event [4096]byte
+			if n, err := unix.Read(fd, event[:]); n >= unix.SizeofInotifyEvent && err == nil {
+				e := (*unix.InotifyEvent)(unsafe.Pointer(&event))
+				return fmt.Errorf("%s is opened or closed: %.40q", watched[e.Wd], event[unix.SizeofInotifyEvent:n])
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-		return fmt.Errorf("%w: nothing was heard of %d files", errClosed, watched)
+		return fmt.Errorf("%w: nothing was heard of %d files", errClosed, len(watched))
 	}
 }
 
