@@ -11,7 +11,8 @@
 #   twinkeel-server app build --from OUT/nginx-1 --manifest nginx.toml --version "$(cat OUT/nginx-1/version)" -o build
 #
 # A layout has two layers: the packages with all that they depend on, unpacked and not
-# configured, and the files of the directory APP beside this script. The same packages
+# configured, less documentation and less PostgreSQL's compiler (LLVM) and Perl, which are two
+# thirds of its bytes; and the files of the directory APP beside this script. The same packages
 # give the same bytes. Every layout is written aside and renamed when whole. Packages come from
 # the mirrors this machine's apt uses. Needs mmdebstrap; root, or user namespaces.
 set -euo pipefail
@@ -38,6 +39,13 @@ packages() {
   postgres) echo postgresql-15,dash,coreutils ;;
   redis) echo redis-server ;;
   *) echo "no application $1: want nginx, postgres or redis" >&2; exit 2 ;;
+  esac
+}
+
+# what of the packages is left out, besides documentation
+surplus() {
+  case $1 in
+  postgres) echo 'usr/lib/*/libLLVM* usr/lib/*/libz3* usr/lib/postgresql/*/lib/bitcode usr/lib/postgresql/*/lib/llvmjit* usr/lib/*/perl* usr/lib/*/libperl* usr/share/perl* usr/bin/perl* usr/share/i18n' ;;
   esac
 }
 
@@ -78,7 +86,7 @@ layout() {
   mmdebstrap --quiet --mode=$mode --format=tar --variant=extract --include="$(packages "$1")" \
     --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Acquire::Retries "3"' \
     --extract-hook='APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-cache policy '"$(packages "$1" | cut -d, -f1)"' | sed -n "s/^ *Candidate: //p" > '"$work/version" \
-    --extract-hook='cd "$1" && rm -rf usr/share/doc usr/share/man usr/share/locale usr/share/info usr/share/lintian usr/share/bug' \
+    --extract-hook='cd "$1" && rm -rf usr/share/doc usr/share/man usr/share/locale usr/share/info usr/share/lintian usr/share/bug '"$(surplus "$1")" \
     "$suite" "$work/base.tar" - < "$work/sources"
   tar --create --file="$work/files.tar" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -C "$here/files/$1" .
   base=$(blob "$l" "$work/base.tar")

@@ -7,10 +7,17 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 )
 
 // service is the story of a real service, with its two layouts.
@@ -45,6 +52,7 @@ func (s *service) publish(from, version string) {
 	}
 	text = bytes.Replace(text, []byte(`publisher = "debian"`), []byte(`publisher = "acme"`), 1)
 	text = bytes.Replace(text, []byte("[health]\n"), []byte("[health]\nprobation = \"2s\"\n"), 1)
+	text = bytes.Replace(text, []byte("start = \"2m\""), []byte("start = \"30s\""), 1)
 	file := filepath.Join(s.dir, "app.toml")
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		s.t.Fatal(err)
@@ -58,7 +66,7 @@ func (s *service) publish(from, version string) {
 	}
 	out := s.t.TempDir()
 	s.server("app", "build", "--from", from, "--manifest", file, "--version", version, "-o", out)
-	s.server("app", "publish", s.site, filepath.Join(out, s.app+"-"+version+".json"), "--channel", "stable")
+	s.server("app", "publish", s.site, filepath.Join(out, s.app+"-"+version+".json"), "--channel", "stable", "--deltas", "1")
 }
 
 // next updates to the newer version, and returns what ran before and what runs.
@@ -197,4 +205,108 @@ func (s *service) talk(words string) string {
 		return err == nil && len(answer) > 0
 	})
 	return string(answer)
+}
+
+// alter is the start of a version that changes the form of the data, and then fails.
+const alter = `#!/bin/sh
+set -e
+bin=/usr/lib/postgresql/15/bin
+"$bin/pg_ctl" -D "$PGDATA" -w -o "-c unix_socket_directories=/run -c listen_addresses=" start
+"$bin/psql" -h /run -U app -d postgres -c 'ALTER TABLE t DROP COLUMN sum'
+"$bin/pg_ctl" -D "$PGDATA" -w -m fast stop
+exit 1
+`
+
+func TestPostgreSQLIsUpdatedAndSparedAMigrationThatFails(t *testing.T) {
+	s := newService(t, "postgres")
+	if s == nil {
+		return
+	}
+	s.sql("CREATE TABLE t AS SELECT i, md5(i::text) AS sum FROM generate_series(1, 5000) i")
+	s.sql("VACUUM (FREEZE) t")
+	table, file := s.table()
+	old, now := s.next()
+	if sum, bytes := s.table(); sum != table || bytes != file {
+		t.Errorf("table after the update: got %s in file %s, want %s in %s", sum, bytes, table, file)
+	}
+
+	// It alters the schema, and ends: undone, to the byte.
+	s.publish(s.broken(), "99")
+	s.contains(s.twinkeel(6, "app", "update", "postgres"), "rolled-back")
+	if v := s.status("list").Version.String(); v != now {
+		t.Errorf("after a migration that failed: got version %s, want %s", v, now)
+	}
+	if sum, bytes := s.table(); sum != table || bytes != file {
+		t.Errorf("table after a migration that failed: got %s in file %s, want %s in %s", sum, bytes, table, file)
+	}
+	altered := false
+	for _, line := range strings.Split(s.twinkeel(0, "app", "logs", "postgres", "-n", "1000"), "\n") {
+		altered = altered || strings.HasSuffix(line, "ALTER TABLE")
+	}
+	if !altered {
+		t.Error("the migration never took place: its output is not in the log")
+	}
+
+	s.sql("DELETE FROM t WHERE i > 10")
+	s.back(old)
+	if sum, bytes := s.table(); sum != table || bytes != file {
+		t.Errorf("table after the rollback: got %s in file %s, want %s in %s", sum, bytes, table, file)
+	}
+}
+
+// sql runs a statement in the database, with the client of its own image.
+func (s *service) sql(statement string) string {
+	s.t.Helper()
+	return strings.TrimSpace(s.twinkeel(0, "app", "exec", "postgres", "/usr/lib/postgresql/15/bin/psql", "-h", "/run", "-U", "app", "-d", "postgres", "-AtqXc", statement))
+}
+
+// table is a checksum of the table's rows, and one of the file that they lie in.
+func (s *service) table() (rows, file string) {
+	s.t.Helper()
+	s.eventually("a database", func() bool {
+		ask := exec.Command(filepath.Join(s.bin, "twinkeel"), "--config", filepath.Join(s.dir, "twinkeel.toml"),
+			"app", "exec", "postgres", "/usr/lib/postgresql/15/bin/pg_isready", "-q", "-h", "/run", "-d", "postgres")
+		return ask.Run() == nil
+	})
+	rows = s.sql("SELECT count(*) || ' ' || md5(string_agg(i || ' ' || sum, ',' ORDER BY i)) FROM t")
+	s.sql("CHECKPOINT")
+	path := filepath.Join(s.generation(s.liveGeneration()), "db", s.sql("SELECT pg_relation_filepath('t')"))
+	b, err := os.ReadFile(path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return rows, strconv.Itoa(len(b)) + " " + fmt.Sprintf("%x", sha256.Sum256(b))
+}
+
+// broken is a layout of the newer version with another start.
+func (s *service) broken() string {
+	s.t.Helper()
+	index, err := layout.ImageIndexFromPath(filepath.Join(s.layouts, s.app+"-2"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	m, err := index.IndexManifest()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var img v1.Image
+	if img, err = index.Image(m.Manifests[0].Digest); err != nil {
+		s.t.Fatal(err)
+	}
+	top, err := layer(map[string][]byte{"etc/app/start": []byte(alter)})
+	if err == nil {
+		img, err = mutate.AppendLayers(img, top)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	dir := filepath.Join(s.t.TempDir(), "layout")
+	p, err := layout.Write(dir, empty.Index)
+	if err == nil {
+		err = p.AppendImage(img)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return dir
 }
