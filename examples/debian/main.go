@@ -19,8 +19,9 @@ import (
 )
 
 // stepLimit is how long the machine may take for one step. Idle, a boot takes a quarter of
-// a minute; a stage of the whole image is the longest.
-const stepLimit = 10 * time.Minute
+// a minute; a stage of the whole image is the longest, and a busy machine takes ten times as
+// long.
+const stepLimit = 30 * time.Minute
 
 const (
 	channel    = "stable"

@@ -258,7 +258,7 @@ func (h *host) explained() error {
 	if err != nil {
 		return err
 	}
-	for _, want := range []string{"probe web: got HTTP status 503", "| shelf: ", `unknown command "stock"`} {
+	for _, want := range []string{"probe web: http://127.0.0.1/healthz: unhealthy: got HTTP status 503", "| shelf: ", `unknown command "stock"`} {
 		if !strings.Contains(out, want) {
 			return fmt.Errorf("history of an unhealthy release: got %s, want %q", out, want)
 		}
