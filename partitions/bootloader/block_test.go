@@ -30,10 +30,10 @@ func TestAReadErrorThatPassesIsNoDamage(t *testing.T) {
 		n     int
 		fails bool
 	}{
-		"whole":         {&flaky{}, 8, false},
-		"fails once":    {&flaky{fails: 1}, 8, false},
-		"fails":         {&flaky{fails: 2}, 0, true},
-		"ends early":    {&flaky{end: true}, 7, true},
+		"whole":      {&flaky{}, 8, false},
+		"fails once": {&flaky{fails: 1}, 8, false},
+		"fails":      {&flaky{fails: 2}, 0, true},
+		"ends early": {&flaky{end: true}, 7, true},
 	} {
 		n, err := ReadBlock(c.block, make([]byte, 8), 0)
 		if n != c.n || (err != nil) != c.fails {

@@ -1,0 +1,193 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/internal/sim"
+	"github.com/twinkeel/twinkeel/partitions"
+)
+
+// Each test of this file is a defect that a long campaign of random histories found: state
+// that one fault had made old or unreadable was taken for the truth by the next step.
+
+// killedEverywhere kills the agent before the first effect of a story, before the second,
+// and so on, and hands each machine to then, which says whether it was one that matters.
+func killedEverywhere(t *testing.T, s story, then func(*history) bool) {
+	t.Helper()
+	matter := 0
+	for n := 1; ; n++ {
+		h, err := beginIn(s, 1, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.m.CutAt(n, sim.Killed)
+		if !h.untilKilled() {
+			break
+		}
+		if then(h) {
+			matter++
+		}
+		if broken := h.m.Broken(); len(broken) > 0 {
+			t.Fatalf("killed before effect %d: %s", n, broken[0])
+		}
+	}
+	if matter == 0 {
+		t.Error("no kill left the machine as this test wants it")
+	}
+}
+
+// untilKilled runs the machine until the agent is killed, and says whether that happened.
+func (h *history) untilKilled() bool {
+	for range 20 {
+		end := h.m.Process(func(a *agent.Agent) {
+			for range 20 {
+				_ = h.round(a)
+				h.m.SetTime(h.m.Clock().Now().Add(h.nap()))
+			}
+		})
+		if end == sim.Killed {
+			return true
+		}
+	}
+	return false
+}
+
+// do carries out an operator's request.
+func (h *history) do(r agent.Request) (err error, end sim.End) {
+	end = h.m.Process(func(a *agent.Agent) { _, err = a.Do(context.Background(), r, nil) })
+	return err, end
+}
+
+// committed says whether the loader takes a slot for proven.
+func (h *history) committed(slot partitions.Slot) bool { return h.m.Record().Slots[slot].Successful }
+
+func TestARollbackOfACommitThatWasInterruptedIsATransaction(t *testing.T) {
+	killedEverywhere(t, stories[0], func(h *history) bool {
+		j := h.m.Journal()
+		if j.Phase != agent.Armed || h.m.Running() != h.new || !h.committed(j.Slot) {
+			return false
+		}
+		err, end := h.do(agent.Request{Verb: agent.VerbRollback})
+		if j := h.m.Journal(); err != nil || end != sim.Rebooted || j.Kind != agent.KindRollback {
+			t.Errorf("got %v, %v, %s of kind %s; want a rollback that is read back, tried and judged", err, end, j.Phase, j.Kind)
+		}
+		return true
+	})
+}
+
+func TestAHoldTakesBackWhatIsBeingArmed(t *testing.T) {
+	killedEverywhere(t, stories[0], func(h *history) bool {
+		j := h.m.Journal()
+		if j.Phase != agent.Armed || h.m.Running() == h.new || h.m.Record().Slots[j.Slot].Priority > 0 {
+			return false
+		}
+		if err, _ := h.do(agent.Request{Verb: agent.VerbHold}); err != nil {
+			t.Error(err)
+		}
+		h.m.Process(sim.Once)
+		if got := h.m.Record().Slots[j.Slot]; got.Priority > 0 {
+			t.Errorf("held, and yet it is armed: %+v", got)
+		}
+		if err, _ := h.do(agent.Request{Verb: agent.VerbUnhold}); err != nil {
+			t.Error(err)
+		}
+		if err := h.settle(); err != nil || h.m.Running() != h.new {
+			t.Errorf("not held any more: %s runs, %v; want %s", h.m.Running(), err, h.new)
+		}
+		return true
+	})
+}
+
+func TestGoingBackIsNotForgottenWithTheJournal(t *testing.T) {
+	killedEverywhere(t, stories[2], func(h *history) bool {
+		j := h.m.Journal()
+		if j.Phase != agent.Reverting || h.m.Record().Denied.IsZero() {
+			return false
+		}
+		h.m.State.Damage("journal.json", []byte("{"))
+		if err := h.settle(); err != nil {
+			t.Error(err)
+		}
+		if h.m.Running() != h.w.first || h.deniedCode(h.new) == "" {
+			t.Errorf("slot %s cleared, journal lost: %s runs, %s is denied as %q", j.Slot, h.m.Running(), h.new, h.deniedCode(h.new))
+		}
+		return true
+	})
+}
+
+func TestOneDamagedCopyOfTheDenialsLosesNone(t *testing.T) {
+	for _, name := range []string{"denials.json", "denials.copy.json"} {
+		h, err := beginIn(stories[2], 1, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.settle(); err != nil {
+			t.Fatal(err)
+		}
+		was := slices.Clone(h.m.State.Bytes(name))
+		h.m.State.Damage(name, was[:len(was)/2])
+		if err := h.settle(); err != nil {
+			t.Fatal(err)
+		}
+		// The boot record mirrors it without the reason.
+		if got := h.deniedCode(h.new); got != agent.CodeUnhealthy || !bytes.Equal(h.m.State.Bytes("denials.copy.json"), h.m.State.Bytes("denials.json")) {
+			t.Errorf("%s damaged: denied as %q, want %q in both copies", name, got, agent.CodeUnhealthy)
+		}
+	}
+}
+
+func TestATrialIsJudgedThoughItsJournalIsOldAndNoMetadataIsFresh(t *testing.T) {
+	var staged []byte
+	killedEverywhere(t, stories[0], func(h *history) bool {
+		if h.phase() == agent.Staged && staged == nil {
+			staged = slices.Clone(h.m.State.Bytes("journal.json"))
+		}
+		j := h.m.Journal()
+		if h.m.Running() != h.new || h.committed(j.Slot) || staged == nil {
+			return false
+		}
+		h.m.State.Damage("journal.json", staged)
+		h.m.SetTime(h.m.Clock().Now().AddDate(2, 0, 0)) // all metadata has expired
+		h.m.Process(func(a *agent.Agent) {
+			for range 5 {
+				_ = a.Once(context.Background())
+				h.m.SetTime(h.m.Clock().Now().Add(time.Minute))
+			}
+		})
+		if h.m.Running() != h.new || !h.committed(j.Slot) {
+			t.Errorf("%s runs, its slot is committed: %t", h.m.Running(), h.committed(j.Slot))
+		}
+		return true
+	})
+}
+
+func TestARollbackByTheRecordAloneGoesToNoSlotThatIsNotProven(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil bool
+		code  string
+	}{"the other slot is whole": {false, ""}, "the other slot is spoilt": {true, agent.CodeSlot}} {
+		h, err := beginIn(stories[0], 1, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.settle(); err != nil {
+			t.Fatal(err)
+		}
+		if c.spoil {
+			h.m.Spoil(partitions.A, "root", 0)
+		}
+		h.m.State.Damage("slot-a.json", []byte("{"))
+		h.m.State.ReadOnly = true
+		err, end := h.do(agent.Request{Verb: agent.VerbRollback})
+		var refusal *agent.Refusal
+		if errors.As(err, &refusal) != c.spoil || agent.CodeOf(err) != c.code || (end == sim.Rebooted) == c.spoil {
+			t.Errorf("%s: got %v, %v, want code %q", name, err, end, c.code)
+		}
+	}
+}
