@@ -20,10 +20,57 @@ import (
 
 // appScenarios are those of machines whose releases name an application.
 func appScenarios() []scenario {
-	return []scenario{
+	list := []scenario{
 		{name: "an application, with the system: update, commit, rollback by hand", releases: []string{"2.0"}, loader: hasApps, tell: appsUpdate},
 		{name: "an application, with an unhealthy system; and an unhealthy one", releases: []string{"2.2", "2.11"}, loader: hasApps, tell: appsFallBack},
 	}
+	for i, phases := range [][]phase{{stage, arm, appTrial, commit}, {appTrial, appTrial}, {revert}} {
+		list = append(list, cuttingApps(i, phases))
+	}
+	return list
+}
+
+// appTrial begins before the data is cloned for the trial, and is over when the application
+// has made it its own.
+var appTrial = phase{"trial of an application", "step=judge", 8 * time.Second, updating}
+
+// cuttingApps is the case of one such machine that loses power in some phases. In the end the
+// application runs that belongs to the system, with all of its data.
+func cuttingApps(i int, phases []phase) scenario {
+	c := cutting(i, hasApps, phases)
+	c.sample = false
+	c.tell = func(e *engine, h *host, random *rand.Rand) error {
+		if err := e.cutAll(h, phases, random); err != nil {
+			return err
+		}
+		if phases[0] == revert {
+			if err := h.ends("a", "1.0", 2); err != nil {
+				return err
+			}
+			return e.asBefore(h)
+		}
+		if err := h.ends("b", "2.0", 2); err != nil {
+			return err
+		}
+		return h.tookOver()
+	}
+	return c
+}
+
+// tookOver checks that version 2 runs on what it made of the data, and turns the machine off.
+func (h *host) tookOver() error {
+	live, err := h.serves("2.0")
+	if err != nil {
+		return err
+	}
+	all, err := h.appData()
+	if err != nil {
+		return err
+	}
+	if got, want := generation(all, live), map[string]string{"db/notes.json": formTwo}; !maps.Equal(got, want) {
+		return fmt.Errorf("data of the application: got %q in %s, want %q; all: %q", got, live, want, all)
+	}
+	return h.checkData()
 }
 
 // The notes that the application has when the cases begin, and what keeps them in its
@@ -92,7 +139,8 @@ func appsUpdate(e *engine, h *host, random *rand.Rand) error {
 // confined checks that the limits of the application's manifest are those of its control
 // group.
 func (h *host) confined() error {
-	_, out, err := h.order("show /sys/fs/cgroup/twinkeel/notes.*/*.max")
+	const groups = "/sys/fs/cgroup/twinkeel/"
+	_, out, err := h.order("show " + groups + "notes.*/*.max")
 	if err != nil {
 		return err
 	}

@@ -123,8 +123,14 @@ func (n *notes) save() error {
 	return replace(n.file("notes.json"), b)
 }
 
+// replace makes b the content of a file, whole: a power cut leaves that, or what was there.
 func replace(path string, b []byte) error {
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
