@@ -8,7 +8,8 @@
 // Other tests tell the story of an application on a host without slots, with the real
 // commands and a real container runtime: the whole of it of a small application (notes),
 // with the commands of twinkeel app; and the update of real services from one version
-// to the other with what it keeps, of nginx in any case, of Redis and PostgreSQL where their
+// to the other with what it keeps, of nginx in any case (of class system, with an application
+// that starts after it and goes on whatever becomes of it), of Redis and PostgreSQL where their
 // layouts are cached. They are not in CI, for what they cost: layouts of 187 and 228 MB, and
 // 75 s of processor time for PostgreSQL, of which most is making its images and deltas.
 //

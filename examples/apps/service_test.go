@@ -27,14 +27,17 @@ type service struct {
 }
 
 // newService has the older version of a service installed, nil in the process that only
-// makes room for the test.
-func newService(t *testing.T, app string) *service {
+// makes room for the test. The host wants others beside it.
+func newService(t *testing.T, app string, others ...string) *service {
 	dir := layouts(t, app)
 	if os.Getenv(inside) == "" {
 		apart(t)
 		return nil
 	}
 	s := &service{newStory(t, app), dir}
+	for _, o := range others {
+		s.want(o)
+	}
 	s.publish(filepath.Join(dir, app+"-1"), "")
 	s.twinkeel(0, "init")
 	s.daemon()
@@ -72,10 +75,10 @@ func (s *service) publish(from, version string) {
 // next updates to the newer version, and returns what ran before and what runs.
 func (s *service) next() (old, now string) {
 	s.t.Helper()
-	old = s.status("list").Version.String()
+	old = s.status("status", s.app).Version.String()
 	s.publish(filepath.Join(s.layouts, s.app+"-2"), "")
 	s.twinkeel(0, "app", "update", s.app)
-	if now = s.status("list").Version.String(); now == old {
+	if now = s.status("status", s.app).Version.String(); now == old {
 		s.t.Fatalf("got version %s still, want a newer one", now)
 	}
 	s.t.Logf("%s %s became %s", s.app, old, now)
@@ -86,38 +89,8 @@ func (s *service) next() (old, now string) {
 func (s *service) back(version string) {
 	s.t.Helper()
 	s.twinkeel(0, "app", "rollback", s.app, "--data=restore")
-	if now := s.status("list").Version.String(); now != version {
+	if now := s.status("status", s.app).Version.String(); now != version {
 		s.t.Errorf("after the rollback: got version %s, want %s", now, version)
-	}
-}
-
-func TestNginxIsUpdatedWhileAClientAsks(t *testing.T) {
-	s := newService(t, "nginx")
-	if s == nil {
-		return
-	}
-	s.eventually("an answer", func() bool { return ask("8080") == nil })
-	stop, failed := make(chan struct{}), make(chan []error)
-	go func() {
-		var list []error
-		n := 0
-		defer func() { s.t.Logf("%d requests", n); failed <- list }()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
-			n++
-			if err := ask("8080"); err != nil {
-				list = append(list, err)
-			}
-		}
-	}()
-	s.next()
-	close(stop)
-	if list := <-failed; len(list) > 0 {
-		t.Errorf("%d requests failed, such as: %v", len(list), list[0])
 	}
 }
 
@@ -233,7 +206,7 @@ func TestPostgreSQLIsUpdatedAndSparedAMigrationThatFails(t *testing.T) {
 	// It alters the schema, and ends: undone, to the byte.
 	s.publish(s.broken(), "99")
 	s.contains(s.twinkeel(6, "app", "update", "postgres"), "rolled-back")
-	if v := s.status("list").Version.String(); v != now {
+	if v := s.status("status", s.app).Version.String(); v != now {
 		t.Errorf("after a migration that failed: got version %s, want %s", v, now)
 	}
 	if sum, bytes := s.table(); sum != table || bytes != file {

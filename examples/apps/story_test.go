@@ -28,6 +28,8 @@ import (
 type story struct {
 	t              *testing.T
 	app            string // its name
+	after          string // which one notes, then called board, starts after; "": none
+	instance       string
 	dir, bin, site string
 	agent          *exec.Cmd
 	watch          *trap // of the agent's log; nil: the test's log has it
@@ -40,7 +42,7 @@ func newStory(t *testing.T, app string) *story {
 	}
 	// Another copy of this test, or a host's own agent, is not disturbed.
 	instance := fmt.Sprintf("tkstory%d", os.Getpid())
-	s := &story{t: t, app: app, dir: dir, bin: filepath.Join(dir, "bin"), site: filepath.Join(dir, "site")}
+	s := &story{t: t, app: app, instance: instance, dir: dir, bin: filepath.Join(dir, "bin"), site: filepath.Join(dir, "site")}
 	t.Cleanup(func() {
 		s.killDaemon()
 		if err := oci.Groups().Kill(context.Background(), "/"+instance); err != nil {
@@ -126,9 +128,14 @@ func (s *story) twinkeel(status int, args ...string) string {
 // More is put at the end of its app.toml.
 func (s *story) build(kind string, version, format int, more ...string) string {
 	s.t.Helper()
+	name, after := "notes", ""
+	if s.after != "" {
+		name, after = "board", fmt.Sprintf("after = [%q]", s.after)
+	}
 	text := fmt.Sprintf(`publisher = "acme"
-name = "notes"
-version = "%d.0"
+name = %[4]q
+version = "%[1]d.0"
+%[3]s
 [network]
 mode = "private"
 [[network.publish]]
@@ -141,9 +148,9 @@ start = "1s"
 interval = "100ms"
 probation = "300ms"
 [update]
-dataFormat = %d
+dataFormat = %[2]d
 dataReads = %[2]d
-`, version, format) + strings.Join(more, "\n")
+`, version, format, after, name) + strings.Join(more, "\n")
 	spec := filepath.Join(s.dir, "app.toml")
 	if err := os.WriteFile(spec, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
@@ -161,7 +168,7 @@ dataReads = %[2]d
 			s.t.Fatal(err)
 		}
 		if first == nil {
-			first, draft = r, filepath.Join(out, fmt.Sprintf("notes-%d.0.json", version))
+			first, draft = r, filepath.Join(out, fmt.Sprintf("%s-%d.0.json", name, version))
 		}
 		if r["digest"] == nil || r["digest"] != first["digest"] {
 			s.t.Errorf("%s: got digest %v, want %v", from, r["digest"], first["digest"])
