@@ -89,6 +89,7 @@ func (c *cli) hold() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "hold",
 		Short:   "Install nothing by itself for now",
+		Long:    "Install nothing by itself for now. An update that was about to be armed waits, too;\na trial that only waits for its reboot is left by 'twinkeel rollback'.",
 		Example: "  twinkeel hold --reason 'end of quarter'\n  twinkeel hold --until 2026-12-01\n  twinkeel hold --until 48h",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
