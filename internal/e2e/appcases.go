@@ -24,15 +24,19 @@ func appScenarios() []scenario {
 		{name: "an application, with the system: update, commit, rollback by hand", releases: []string{"2.0"}, loader: hasApps, tell: appsUpdate},
 		{name: "an application, with an unhealthy system; and an unhealthy one", releases: []string{"2.2", "2.11"}, loader: hasApps, tell: appsFallBack},
 	}
-	for i, phases := range [][]phase{{stage, arm, appTrial, commit}, {appTrial, appTrial}, {revert}} {
+	for i, phases := range [][]phase{{stage, arm, appTrial, commit}, {appTrial, appStart}, {revert}} {
 		list = append(list, cuttingApps(i, phases))
 	}
 	return list
 }
 
-// appTrial begins before the data is cloned for the trial, and is over when the application
-// has made it its own.
-var appTrial = phase{"trial of an application", "step=judge", 8 * time.Second, updating}
+// Phases of a trial with an application. The first begins before the data is cloned for it; the
+// second when the kernel, which mounts block devices only, says so of the application's image:
+// then the application starts, and makes the data its own.
+var (
+	appTrial = phase{"trial of an application", "step=judge", 6 * time.Second, updating}
+	appStart = phase{"start of an application in its trial", "Can't open blockdev", 4 * time.Second, updating}
+)
 
 // cuttingApps is the case of one such machine that loses power in some phases. In the end the
 // application runs that belongs to the system, with all of its data.
@@ -137,17 +141,26 @@ func appsUpdate(e *engine, h *host, random *rand.Rand) error {
 }
 
 // confined checks that the limits of the application's manifest are those of its control
-// group.
+// group, and that a restart leaves no other group behind.
 func (h *host) confined() error {
 	const groups = "/sys/fs/cgroup/twinkeel/"
-	_, out, err := h.order("show " + groups + "notes.*/*.max")
+	_, out, err := h.order("show " + groups + "notes.*/*.max " + groups + "notes.*/memory.oom.group")
 	if err != nil {
 		return err
 	}
-	for _, want := range []string{"/memory.max 67108864\n", "/memory.swap.max 0\n", "/pids.max 64\n", "/cpu.max 100000 100000\n"} {
+	for _, want := range []string{"/memory.max 67108864\n", "/memory.swap.max 0\n", "/memory.oom.group 1\n", "/pids.max 64\n", "/cpu.max 100000 100000\n"} {
 		if !strings.Contains(out, want) {
 			return fmt.Errorf("control group of the application: got %s, want %s", out, want)
 		}
+	}
+	if _, err := h.operator(0, "app", "restart", "notes"); err != nil {
+		return err
+	}
+	if _, out, err = h.order("show " + groups + "*/cgroup.type"); err != nil {
+		return err
+	}
+	if n := strings.Count(out, "\n"); n != 2 { // of the application, and of its shim
+		return fmt.Errorf("control groups after a restart: got %d, want 2: %s", n, out)
 	}
 	return nil
 }
