@@ -235,7 +235,7 @@ boot = "PARTLABEL=boot-b"
 interval = "1m"
 
 [health]
-deadline = "2m"
+deadline = "%s"
 soak = "10s"
 `
 
@@ -253,8 +253,12 @@ func (s *show) factory(server string) error {
 	if err := s.publish("1.0", ""); err != nil {
 		return err
 	}
+	deadline := "2m"
+	if s.recorded {
+		deadline = "9m" // no bad release makes anybody wait for it
+	}
 	config, own := filepath.Join(s.work, "twinkeel.toml"), filepath.Join(s.work, "own")
-	if err := os.WriteFile(config, fmt.Appendf(nil, configuration, server), 0o644); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, configuration, server, deadline), 0o644); err != nil {
 		return err
 	}
 	journal := filepath.Join(own, "twinkeel/identity/systemd/journald.conf.d")
