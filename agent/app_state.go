@@ -198,11 +198,11 @@ func (a *Agent) appManifest(app release.Digest) (*release.AppManifest, error) {
 	if err := s.load(appManifestFile(app), &r); err != nil {
 		return nil, err
 	}
-	m, err := release.DecodeAppManifest(r.Raw)
+	m, got, err := a.st.known.app(r.Raw)
 	if err != nil {
 		return nil, err
 	}
-	if got, err := m.Digest(); err != nil || got != app {
+	if got != app {
 		return nil, fmt.Errorf("manifest of app %s: %w: digest: got %s, want %s", m.Name, errDamaged, got.Short(), app.Short())
 	}
 	return m, nil

@@ -184,6 +184,28 @@ func (r *Records) manifest(raw []byte) (*release.Manifest, error) {
 	return &own, nil
 }
 
+// app is release.DecodeAppManifest, and the manifest's digest. What the manifest points to is
+// not to be changed.
+func (r *Records) app(raw []byte) (*release.AppManifest, release.Digest, error) {
+	type parsed struct {
+		manifest *release.AppManifest
+		digest   release.Digest
+	}
+	p, err := r.of(reflect.TypeFor[release.AppManifest](), raw, func() (any, error) {
+		m, err := release.DecodeAppManifest(raw)
+		if err != nil {
+			return parsed{}, err
+		}
+		digest, err := m.Digest()
+		return parsed{m, digest}, err
+	})
+	if err != nil {
+		return nil, release.Digest{}, err
+	}
+	own := *p.(parsed).manifest
+	return &own, p.(parsed).digest, nil
+}
+
 // own gives v, a copy of a value, its own copy of all that it points to.
 func own(v reflect.Value) {
 	switch v.Kind() {

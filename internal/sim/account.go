@@ -26,11 +26,13 @@ type account struct {
 	seen      map[string]*byte          // files of the state directory that were looked at
 	journal   journal                   // the one that was read last
 	appTrial  appTrial                  // of applications, the newest one
+	failures  failures
 }
 
 // afterwards holds the laws against what a process has left behind, whatever its end.
 func (m *Machine) afterwards() {
 	m.remember()
+	m.noteFailures()
 	m.applicationDataIsKept()
 	m.metadataNeverFalls()
 	m.bounded()
@@ -122,6 +124,7 @@ func (m *Machine) Allow() {
 		m.forgiven[d] = true
 	}
 	clear(m.denied)
+	clear(m.failures.failed)
 	m.last = nil
 }
 
@@ -134,6 +137,7 @@ func (m *Machine) Forget(file string) {
 	}
 	clear(m.denied)
 	clear(m.seen)
+	clear(m.failures.failed)
 	if file == "journal.json" {
 		m.panics.condemned = 0 // it told which trial the panic was of
 	}

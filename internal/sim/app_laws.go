@@ -42,6 +42,7 @@ func (m *Machine) appTrialsEnd(u workloads.Unit) {
 	if w, had := from.App(u.Name()); had && w.App == digest {
 		return // the old set
 	}
+	m.failedNeverReturns(u, t)
 	if m.appTrial.seq != t.Seq {
 		m.appTrial = appTrial{seq: t.Seq}
 	}
@@ -51,6 +52,40 @@ func (m *Machine) appTrialsEnd(u workloads.Unit) {
 	}
 	if m.appTrial.boots > int(m.Options.Tries) {
 		m.broke(15, "app %s %s is started in boot %d of its trial, want at most %d", u.Name(), u.Manifest.Version, m.appTrial.boots, m.Options.Tries)
+	}
+}
+
+// failures are the versions of applications that failed their trial on this machine, as its
+// history tells, by name and version.
+type failures struct {
+	seen   map[uint64]bool // transactions
+	failed map[string]bool
+}
+
+// noteFailures takes into account what the history tells that is new.
+func (m *Machine) noteFailures() {
+	b := m.State.stable["history.json"]
+	if m.Apps == nil || !m.fresh("history.json", b) {
+		return
+	}
+	var r struct {
+		Entries []agent.HistoryEntry `json:"entries"`
+	}
+	if !Record(b, &r) {
+		return
+	}
+	for _, e := range r.Entries {
+		if e.App == "" || e.Result != "rolled-back" || e.Code != agent.CodeUnhealthy || m.failures.seen[e.Seq] {
+			continue
+		}
+		m.failures.seen[e.Seq], m.failures.failed[e.App+" "+e.To.String()] = true, true
+	}
+}
+
+// failedNeverReturns is law 8 for a unit that is about to be tried.
+func (m *Machine) failedNeverReturns(u workloads.Unit, t agent.AppTransaction) {
+	if name := u.Name() + " " + u.Manifest.Version.String(); m.failures.failed[name] && !t.Force {
+		m.broke(8, "app %s is tried again, and failed its trial", name)
 	}
 }
 
@@ -71,9 +106,10 @@ func (m *Machine) applicationDataIsKept() {
 		is, there := now[name]
 		switch {
 		case there && !strings.HasPrefix(is, was):
-			m.broke(6, "data %s held %q and holds %q", name, was, is)
-		case !there && !livesOn(app+"/", was, now):
-			m.broke(6, "data %s is gone, and with it %q", name, was)
+			m.broke(6, "data %s held %.80q and holds %.80q", name, was, is)
+		case !there && !livesOn(app+"/", was, now) && len(p.data[app]) <= agent.DefaultKeep:
+			// Beyond the quota, what nothing runs on is dropped.
+			m.broke(6, "data %s is gone, and with it %.80q", name, was)
 		}
 	}
 	p.kept = now

@@ -19,6 +19,7 @@ func (p *Applications) Start(_ context.Context, u workloads.Unit) error {
 	if err := p.w.effect(op{verb: "start app", name: u.Name(), file: u.Manifest.Version.String()}); err != nil {
 		return err
 	}
+	p.starts++
 	if p.running[u.Name()] != nil {
 		return fmt.Errorf("start app %s: it runs", u.Name())
 	}
@@ -29,6 +30,14 @@ func (p *Applications) Start(_ context.Context, u workloads.Unit) error {
 		p.mayGoDown(q)
 	}
 	return err
+}
+
+// started is how often an application was started so far.
+func (p *Applications) started() int {
+	if p == nil {
+		return 0
+	}
+	return p.starts
 }
 
 // mayGoDown ends the boot if that is what the process does.

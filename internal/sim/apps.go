@@ -102,6 +102,7 @@ type Applications struct {
 	trials  map[string]*process        // tried, where no client reaches them
 	served  map[string]map[string]bool // app → versions that clients were led to
 	made    int                        // generations so far
+	starts  int                        // of applications so far
 	kept    map[string]string          // app/generation → what it held when it was seen last
 	mayRun  func(workloads.Unit)       // law 7
 	mayTry  func(workloads.Unit)       // law 15

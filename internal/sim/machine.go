@@ -74,6 +74,7 @@ func NewMachineIn(w *World, size int64, root []byte, factory *Release, open Open
 	m.account = account{committed: factory.Manifest.Version, epoch: factory.Manifest.Epoch, lower: map[string]bool{},
 		denied: map[release.Digest]uint64{}, pardoned: map[release.Digest]bool{}, forgiven: map[agent.Denial]bool{}, versions: map[string]int64{}, seen: map[string]*byte{}}
 	m.panics.inTrial = map[release.Digest]bool{}
+	m.failures = failures{seen: map[uint64]bool{}, failed: map[string]bool{}}
 	m.slots = &Slots{w: w, running: func() partitions.Slot { return m.boot.Slot }, writers: map[*Disk]int{}}
 	w.parts = append(w.parts, m.slots)
 	var images []string

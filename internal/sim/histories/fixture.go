@@ -26,6 +26,7 @@ type Repository struct {
 	Factory  *sim.Release
 	Manifest []byte // of Factory
 	Releases []*sim.Release
+	Apps     []*sim.App // none: releases bring none, and hosts want none
 	Stages   []Stage
 	Size     int64 // of a partition, bytes
 	// Formats is the newest state format that the agent in a release reads.
@@ -38,11 +39,15 @@ type Stage struct {
 	Files  map[string][]byte
 	Wants  *sim.Release // the directive's
 	Paused bool
-	Down   bool // hosts with something newer are to come down to it
+	Down   bool     // hosts with something newer are to come down to it
+	Web    *sim.App // the newest version of the application that hosts want for itself
 }
 
-// repositories is how many different repositories the histories share.
-const repositories = 12
+// How many different repositories the histories share.
+const (
+	bare         = 12 // without applications
+	repositories = bare + 4
+)
 
 // Shelf makes the repositories that histories share, each when it is first asked for.
 type Shelf struct {
@@ -87,9 +92,18 @@ func newRepository(n int) (*Repository, error) {
 	r := &Repository{Root: p.Root(), Formats: map[*sim.Release]int{}, versions: map[string]int64{}}
 	releases := 6 + rng.IntN(3)
 	newer := 2 + rng.IntN(releases-2) // from this release on, the agent writes format 2
+	var apps *shop
+	if n >= bare {
+		apps = newShop(p, rng, r)
+	}
 	var last []*sim.Release
 	for v := 1; v <= releases; v++ {
 		spec := sim.Spec{Version: fmt.Sprint(v), Images: images, From: last, Behaviour: behaviour(rng, n, v, releases), Epoch: uint64(v / 4)}
+		if apps != nil {
+			if spec.Apps, err = apps.bundle(v); err != nil {
+				return nil, err
+			}
+		}
 		made, err := p.Release(spec)
 		if err != nil {
 			return nil, err
@@ -103,6 +117,11 @@ func newRepository(n int) (*Repository, error) {
 		}
 		if err := r.publish(p, rng, made, v == releases); err != nil {
 			return nil, err
+		}
+		if apps != nil {
+			if err := apps.publish(v, v == releases); err != nil {
+				return nil, err
+			}
 		}
 		last = append(last[max(0, len(last)-1):], made)
 		next := map[string][]byte{}

@@ -28,13 +28,14 @@ const (
 	UpdateNow       // the operator does not wait
 	Verify          // the operator has the slots read
 	TrustReset      // the operator starts trust anew
+	OfApp           // the operator updates, holds, restarts an application, or goes back
 	kinds
 )
 
 // String names the kind.
 func (k Kind) String() string {
 	return [...]string{"nothing", "publish", "clock jumps", "slot rots", "boot record rots", "state rots", "disk full", "disk read-only",
-		"rollback", "hold", "unhold", "undeny", "update now", "verify", "trust reset"}[k]
+		"rollback", "hold", "unhold", "undeny", "update now", "verify", "trust reset", "of an app"}[k]
 }
 
 // Turn is one piece of a history: something happens, and then the agent runs.
@@ -87,6 +88,10 @@ type History struct {
 	Pardon bool
 }
 
+// withApps is of how many seeds one has applications, if its disks do not lie: such a history
+// takes longer.
+const withApps = 5
+
 // What a random history has at least.
 const (
 	MinBoots    = 40
@@ -98,7 +103,7 @@ const (
 // New begins the history of a seed. Its turns are drawn one by one, while it is lived.
 func New(seed uint64) (*History, *rand.Rand) {
 	rng := rand.New(rand.NewPCG(seed, 0x68697374))
-	h := &History{Seed: seed, Repository: rng.IntN(repositories), Grub: rng.IntN(3) == 0, Pardon: rng.IntN(2) == 0, Sector: 512}
+	h := &History{Seed: seed, Repository: rng.IntN(bare), Grub: rng.IntN(3) == 0, Pardon: rng.IntN(2) == 0, Sector: 512}
 	if rng.IntN(2) == 0 {
 		h.Sector = 64
 	}
@@ -108,18 +113,24 @@ func New(seed uint64) (*History, *rand.Rand) {
 	case 1, 2, 3:
 		h.Profile = sim.Ordered
 	}
+	if seed%withApps == 3 && h.Profile != sim.Lying {
+		h.Repository = bare + h.Repository%(repositories-bare)
+	}
 	return h, rng
 }
 
 // weights say how often a kind is drawn, of their sum.
 var weights = [kinds]int{Nothing: 40, Publish: 26, Jump: 3, RotSlot: 6, RotRecord: 3, RotState: 4, FillDisk: 3, LockDisk: 2,
-	Rollback: 4, Hold: 2, Unhold: 4, Undeny: 3, UpdateNow: 3, Verify: 1, TrustReset: 1}
+	Rollback: 4, Hold: 2, Unhold: 4, Undeny: 3, UpdateNow: 3, Verify: 1, TrustReset: 1, OfApp: 10}
 
-// draw returns the next turn of a history.
-func draw(rng *rand.Rand) Turn {
+// draw returns the next turn of a history, with applications or without.
+func draw(rng *rand.Rand, apps bool) Turn {
 	sum := 0
 	for _, w := range weights {
 		sum += w
+	}
+	if !apps {
+		sum -= weights[OfApp]
 	}
 	t := Turn{Arg: rng.Uint64(), Naps: rng.IntN(4), Wait: math.Exp(4*rng.Float64() - 2)}
 	n := rng.IntN(sum)

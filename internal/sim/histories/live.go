@@ -81,7 +81,7 @@ func (s *Shelf) live(h *History, rng *rand.Rand, trace bool) (*Outcome, error) {
 		}
 	} else {
 		for len(h.Turns) < maxTurns && !l.enough() && len(l.broken()) == 0 {
-			t := draw(rng)
+			t := draw(rng, len(repo.Apps) > 0)
 			h.Turns = append(h.Turns, t)
 			l.turn(t)
 		}
@@ -110,6 +110,7 @@ func (s *Shelf) begin(h *History, repo *Repository, quiet bool) (*life, error) {
 	m.Releases, m.MetadataVersions = repo.Releases, repo.versions
 	m.Options.Verdicts, m.Options.Records = &s.verdicts[h.Repository%repositories], &agent.Records{}
 	m.Options.Hashes, m.Net.Plans, m.Net.Searched = &s.hashes, &s.plans, &s.searched
+	repo.want(m)
 	l := &life{h: h, repo: repo, m: m, offered: map[*sim.Release]bool{repo.Factory: true}, seen: map[*sim.Release]bool{}}
 	m.Net.Serve(repo.Stages[0].Files)
 	m.Interrupt = func(*sim.Release, bool) bool {
@@ -276,6 +277,8 @@ func (l *life) prepare(t Turn) *agent.Request {
 		return &agent.Request{Verb: agent.VerbVerify}
 	case TrustReset:
 		return &agent.Request{Verb: agent.VerbTrustReset}
+	case OfApp:
+		return l.ofApp(t.Arg)
 	}
 	return nil
 }
@@ -300,6 +303,7 @@ func (l *life) end() {
 	l.serve(last)
 	m.Process(func(a *agent.Agent) {
 		l.operate(a, agent.Request{Verb: agent.VerbUnhold})
+		l.freeApps(a)
 		if l.h.Pardon {
 			l.operate(a, agent.Request{Verb: agent.VerbUndeny})
 		}
@@ -327,6 +331,7 @@ func (l *life) end() {
 	case m.Running().Behaviour != sim.Healthy:
 		m.Break("law 13: %s runs in the end", m.Running())
 	}
+	l.endOfApps()
 	m.Idempotent()
 	m.QuietWhenIdle()
 	if l.h.Profile != sim.Lying {

@@ -1,5 +1,7 @@
 package mutants
 
+import "slices"
+
 // Mutant is one planted bug: in File, Before is replaced by After, in which planted(Name)
 // tells whether this bug is the one that is switched on.
 type Mutant struct {
@@ -15,7 +17,7 @@ type Mutant struct {
 
 // Table lists all planted bugs.
 func Table() []Mutant {
-	return append(append(staging(), trials()...), memory()...)
+	return slices.Concat(staging(), trials(), memory(), applications())
 }
 
 // staging are bugs on the way into the slot.
