@@ -123,8 +123,13 @@ func New(seed uint64) (*History, *rand.Rand) {
 var weights = [kinds]int{Nothing: 40, Publish: 26, Jump: 3, RotSlot: 6, RotRecord: 3, RotState: 4, FillDisk: 3, LockDisk: 2,
 	Rollback: 4, Hold: 2, Unhold: 4, Undeny: 3, UpdateNow: 3, Verify: 1, TrustReset: 1, OfApp: 10}
 
-// draw returns the next turn of a history, with applications or without.
-func draw(rng *rand.Rand, apps bool) Turn {
+// seconds are what a fault meets that the one before has left something behind for.
+var seconds = [...]Kind{RotState, RotState, RotState, Rollback, Hold}
+
+// draw returns the next turn of a history, with applications or without; cut says that the
+// agent did not come to the end of the last one. Two faults that meet find more than many
+// which do not.
+func draw(rng *rand.Rand, apps, cut bool) Turn {
 	sum := 0
 	for _, w := range weights {
 		sum += w
@@ -137,6 +142,9 @@ func draw(rng *rand.Rand, apps bool) Turn {
 	for n >= weights[t.Kind] {
 		n -= weights[t.Kind]
 		t.Kind++
+	}
+	if cut && rng.IntN(4) == 0 {
+		t.Kind = seconds[rng.IntN(len(seconds))]
 	}
 	if rng.IntN(5) < 2 {
 		// Most of what a boot does is done in its first dozens of effects.

@@ -51,6 +51,7 @@ type life struct {
 	doomed        bool
 	// restarts of the daemon in this boot, which is a trial.
 	restarts int
+	cut      bool // the agent did not come to the end of the last turn
 }
 
 // Live lives through the history of a seed.
@@ -81,7 +82,7 @@ func (s *Shelf) live(h *History, rng *rand.Rand, trace bool) (*Outcome, error) {
 		}
 	} else {
 		for len(h.Turns) < maxTurns && !l.enough() && len(l.broken()) == 0 {
-			t := draw(rng, len(repo.Apps) > 0)
+			t := draw(rng, len(repo.Apps) > 0, l.cut)
 			h.Turns = append(h.Turns, t)
 			l.turn(t)
 		}
@@ -196,6 +197,7 @@ func (l *life) turn(t Turn) {
 			m.Daemon(t.Naps)(a)
 		}
 	})
+	l.cut = end == sim.PowerCut || end == sim.Killed
 	switch end {
 	case sim.PowerCut:
 		l.counts.Cuts++
