@@ -296,7 +296,17 @@ func (a *Agent) restartApp(ctx context.Context, m machine, name string) (*Outcom
 	if err := a.o.Apps.Runner.Stop(ctx, name); err != nil {
 		return nil, fmt.Errorf("stop app %s: %w", name, err)
 	}
-	return &Outcome{Text: "app " + name + " is started again"}, a.runApp(ctx, m, w)
+	o := &Outcome{Text: "app " + name + " is started again"}
+	t, err := a.appJournal()
+	if err != nil {
+		return nil, err
+	}
+	if t.Phase != AppIdle && slices.Contains(t.Apps, name) {
+		// It is on trial: what starts it there counts the boot first.
+		_, err = a.advanceApps(ctx)
+		return o, err
+	}
+	return o, a.runApp(ctx, m, w)
 }
 
 // console is the runner's, if it has one.

@@ -3,12 +3,14 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/release"
+	"github.com/twinkeel/twinkeel/workloads"
 )
 
 // DeployedApp is one application of a deployment: which version, on which generation of
@@ -279,6 +281,28 @@ func (a *Agent) live(m machine) (map[string]liveApp, error) {
 	return r.Apps, a.saveApps(fileLive, &r)
 }
 
+// dataRank says how well the data on this host fits a deployment: 0, its applications run on
+// the newest that was committed; 1, on some that is there; 2, on some that is not.
+func (a *Agent) dataRank(d *Deployment) int {
+	if a.o.Apps == nil {
+		return 0
+	}
+	var r liveRecord
+	_ = a.loadApps(fileLive, &r) // a damaged one is rebuilt from the pointer that this is asked for
+	rank := 0
+	for _, w := range d.Workloads {
+		list, err := a.o.Apps.Data.Generations(w.Name)
+		there := slices.ContainsFunc(list, func(g workloads.Generation) bool { return g.Name == w.Generation })
+		switch {
+		case err != nil || !there:
+			return 2
+		case r.Apps[w.Name].Generation != w.Generation:
+			rank = 1
+		}
+	}
+	return rank
+}
+
 func (a *Agent) dataFormat(w DeployedApp) int {
 	mf, err := a.appManifest(w.App)
 	if err != nil {
@@ -287,7 +311,9 @@ func (a *Agent) dataFormat(w DeployedApp) int {
 	return mf.Update.DataFormat
 }
 
-// commitLive makes the data of a deployment the newest committed one.
+// commitLive makes the data of a deployment the newest committed one. What an application
+// wrote that is not part of it stays the newest of its own: it goes on with that when it
+// comes back, and until then that is no parked data.
 func (a *Agent) commitLive(m machine, d *Deployment) error {
 	if a.o.Apps == nil || d == nil {
 		return nil
@@ -296,15 +322,11 @@ func (a *Agent) commitLive(m machine, d *Deployment) error {
 	if err != nil {
 		return err
 	}
-	next := map[string]liveApp{}
+	next := maps.Clone(old)
 	for _, w := range d.Workloads {
 		next[w.Name] = liveApp{w.Generation, a.dataFormat(w)}
 	}
-	same := len(old) == len(next)
-	for n, l := range next {
-		same = same && old[n] == l
-	}
-	if same {
+	if maps.Equal(old, next) {
 		return nil
 	}
 	return a.saveApps(fileLive, &liveRecord{next})

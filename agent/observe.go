@@ -220,23 +220,25 @@ func (a *Agent) recoverPointer(ctx context.Context, m machine, slot partitions.S
 	return a.st.save(pointerFile(slot), &p)
 }
 
-// holds returns the newest deployment on file that a slot holds, bit for bit, or 0. One
-// that is being tried is not what stands, and is left out.
+// holds returns the deployment on file that a slot holds, bit for bit, or 0: of several the
+// one whose applications' data is the newest committed, then one whose data is there, then
+// the newest. One that was written and never came to be is none of the first two. One that is
+// being tried is not what stands, and is left out.
 func (a *Agent) holds(ctx context.Context, slot partitions.Slot, tried uint64) (uint64, error) {
 	numbers, err := a.deploymentNumbers()
 	if err != nil {
 		return 0, err
 	}
-	for _, n := range slices.Backward(numbers) {
-		if n == tried {
-			continue
+	var known []*Deployment
+	for _, n := range slices.Backward(slices.Sorted(slices.Values(numbers))) {
+		if d, err := a.st.deployment(n); err == nil && d != nil && n != tried {
+			known = append(known, d)
 		}
-		d, err := a.st.deployment(n)
-		if err != nil || d == nil {
-			continue
-		}
+	}
+	slices.SortStableFunc(known, func(x, y *Deployment) int { return a.dataRank(x) - a.dataRank(y) })
+	for _, d := range known {
 		if reports, err := a.verifySlot(ctx, slot, d); err == nil && allOK(reports) {
-			return n, nil
+			return d.Number, nil
 		}
 	}
 	return 0, nil

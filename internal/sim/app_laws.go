@@ -107,7 +107,7 @@ func (m *Machine) applicationDataIsKept() {
 		switch {
 		case there && !strings.HasPrefix(is, was):
 			m.broke(6, "data %s held %.80q and holds %.80q", name, was, is)
-		case !there && !livesOn(app+"/", was, now) && len(p.data[app]) <= agent.DefaultKeep:
+		case !there && !livesOn(app+"/", was, now) && len(p.data[app]) < agent.DefaultKeep:
 			// Beyond the quota, what nothing runs on is dropped.
 			m.broke(6, "data %s is gone, and with it %.80q", name, was)
 		}
