@@ -221,7 +221,7 @@ func (a *Agent) recoverPointer(ctx context.Context, m machine, slot partitions.S
 }
 
 // holds returns the deployment on file that a slot holds, bit for bit, or 0: of several the
-// one whose applications' data is the newest committed, then one whose data is there, then
+// one that the journal has on trial there, then the one whose applications' data is the newest committed, then one whose data is there, then
 // the newest. One that was written and never came to be is none of the first two. One that is
 // being tried is not what stands, and is left out.
 func (a *Agent) holds(ctx context.Context, slot partitions.Slot, tried uint64) (uint64, error) {
@@ -235,7 +235,17 @@ func (a *Agent) holds(ctx context.Context, slot partitions.Slot, tried uint64) (
 			known = append(known, d)
 		}
 	}
-	slices.SortStableFunc(known, func(x, y *Deployment) int { return a.dataRank(x) - a.dataRank(y) })
+	meant := uint64(0) // by the journal, which a trial of this slot was armed from
+	if t, err := a.st.journal(); err == nil && t.Phase == Armed && t.Slot == slot {
+		meant = t.To
+	}
+	rank := func(d *Deployment) int {
+		if d.Number == meant {
+			return -1
+		}
+		return a.dataRank(d)
+	}
+	slices.SortStableFunc(known, func(x, y *Deployment) int { return rank(x) - rank(y) })
 	for _, d := range known {
 		if reports, err := a.verifySlot(ctx, slot, d); err == nil && allOK(reports) {
 			return d.Number, nil
