@@ -35,8 +35,13 @@ func (m *Machine) panicked(slot partitions.Slot, r *Release) {
 	m.note("the panic in slot %s is kept", slot)
 	m.panics.kept[slot] = lastPanic{r.root(), at}
 	m.panics.inTrial[r.Manifest.Deployment()] = true
-	if t := m.Journal(); t.Phase == agent.Armed && t.Slot == slot && !t.ArmedAt.IsZero() && !at.Before(t.ArmedAt) && !at.Equal(t.OldPanic) {
+	t := m.Journal()
+	switch {
+	case t.Phase != agent.Armed || t.Slot != slot:
+	case !t.ArmedAt.IsZero() && !at.Before(t.ArmedAt) && !at.Equal(t.OldPanic):
 		m.panics.condemned = t.Seq
+	default:
+		m.panics.condemned = 0 // the clock was put back, and only the last panic is kept
 	}
 }
 
