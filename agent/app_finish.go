@@ -253,6 +253,23 @@ func (a *Agent) sweepApps() error {
 // usedGenerations are the generations, as app/name, that a deployment runs on or begins
 // from, and the live ones.
 func (a *Agent) usedGenerations(t *AppTransaction) (map[string]bool, error) {
+	used, err := a.deployedGenerations(t)
+	if err != nil {
+		return nil, err
+	}
+	var r liveRecord
+	if err := a.loadApps(fileLive, &r); err != nil {
+		return nil, err
+	}
+	for name, l := range r.Apps {
+		used[name+"/"+l.Generation] = true
+	}
+	return used, nil
+}
+
+// deployedGenerations are usedGenerations without the live ones of applications that no
+// deployment has any more.
+func (a *Agent) deployedGenerations(t *AppTransaction) (map[string]bool, error) {
 	used := map[string]bool{}
 	numbers, err := a.deploymentNumbers()
 	if err != nil {
@@ -269,13 +286,6 @@ func (a *Agent) usedGenerations(t *AppTransaction) (map[string]bool, error) {
 				used[w.Name+"/"+w.Base] = true
 			}
 		}
-	}
-	var r liveRecord
-	if err := a.loadApps(fileLive, &r); err != nil {
-		return nil, err
-	}
-	for name, l := range r.Apps {
-		used[name+"/"+l.Generation] = true
 	}
 	return used, nil
 }

@@ -192,7 +192,7 @@ func (a *Agent) dropData(r *AppRequest) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	used, err := a.usedGenerations(&t)
+	used, err := a.deployedGenerations(&t)
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +201,9 @@ func (a *Agent) dropData(r *AppRequest) (*Outcome, error) {
 	}
 	if there, err := a.hasGeneration(r.Name, r.Generation); err != nil || !there {
 		return nil, &Refusal{Reason{CodeUsage, fmt.Sprintf("app %s has no data called %.40q", r.Name, r.Generation)}, err}
+	}
+	if err := a.forgetLive(r.Name, r.Generation); err != nil {
+		return nil, err
 	}
 	if err := a.o.Apps.Data.Remove(r.Name, r.Generation); err != nil {
 		return nil, err

@@ -223,6 +223,8 @@ func (a *Agent) trialSet(ctx context.Context, m machine, t *Transaction, d *Depl
 		}
 		if old, has := running.App(r.Name); has {
 			w.Base = old.Generation
+		} else if w.Base, err = a.goesOn(m, w); err != nil {
+			return nil, err
 		}
 		set = append(set, w)
 	}

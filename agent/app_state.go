@@ -332,6 +332,38 @@ func (a *Agent) commitLive(m machine, d *Deployment) error {
 	return a.saveApps(fileLive, &liveRecord{next})
 }
 
+// forgetLive lets an application that no deployment has begin without data when it comes
+// back, if this generation is what it would go on with.
+func (a *Agent) forgetLive(name, generation string) error {
+	var r liveRecord
+	if err := a.loadApps(fileLive, &r); err != nil || r.Apps[name].Generation != generation {
+		return err
+	}
+	delete(r.Apps, name)
+	return a.saveApps(fileLive, &r)
+}
+
+// goesOn is the data that an application which does not run goes on with; "" if there is none,
+// or none that it reads.
+func (a *Agent) goesOn(m machine, w DeployedApp) (string, error) {
+	live, err := a.live(m)
+	if err != nil {
+		return "", err
+	}
+	l, has := live[w.Name]
+	if !has {
+		return "", nil
+	}
+	if there, err := a.hasGeneration(w.Name, l.Generation); err != nil || !there {
+		return "", err
+	}
+	mf, err := a.appManifest(w.App)
+	if err != nil || mf.Update.DataReads < l.DataFormat {
+		return "", err
+	}
+	return l.Generation, nil
+}
+
 // noteParked writes down why generations leave.
 func (a *Agent) noteParked(list []DeployedApp, text string) error {
 	if len(list) == 0 {

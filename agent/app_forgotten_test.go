@@ -1,0 +1,103 @@
+package agent_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/internal/sim"
+)
+
+// Like those of forgotten_test.go, these are defects that random histories found, with
+// applications in them.
+
+// A deployment that was written and never came to be holds what the slot holds, too.
+func TestALostPointerIsNotThatOfApplicationsThatNeverRan(t *testing.T) {
+	for _, s := range []struct {
+		installed []int
+		stage     int
+		want      string
+	}{{nil, appV1, "1"}, {[]int{appV1}, appV2, "2"}} {
+		for n := 1; ; n++ {
+			m := appMachine(t, 1, s.installed...)
+			m.Net.Serve(apps().files[s.stage])
+			m.CutAt(n, sim.PowerCut)
+			if m.Process(sim.Once) != sim.PowerCut {
+				break
+			}
+			m.State.Damage("slot-a.json", []byte("{"))
+			m.Forget("slot-a.json")
+			for range 4 {
+				m.Process(sim.Once)
+				m.Pass(2 * time.Hour)
+			}
+			wantApp(t, m, s.want)
+		}
+	}
+}
+
+// An operator who starts an application on trial again counts its boot, too.
+func TestARestartInATrialIsOneOfItsBoots(t *testing.T) {
+	w := downs[0]()
+	m := machineIn(t, w, "web", 1, 0)
+	m.Net.Serve(w.files[1])
+	times := 0
+	m.KeepsPanic = func() bool {
+		times++
+		return true
+	}
+	for range 12 {
+		m.Process(func(a *agent.Agent) {
+			_, _ = a.Do(context.Background(), agent.Request{Verb: agent.VerbApp, App: &agent.AppRequest{Do: agent.AppRestart, Name: "web"}}, nil)
+			sim.Once(a)
+		})
+		m.Pass(2 * time.Hour)
+	}
+	if times != 3 {
+		t.Errorf("the machine went down %d times, want 3", times)
+	}
+	wantApp(t, m, "1")
+}
+
+// comesBack is a world of releases without an application, with it, without it, and with it.
+var comesBack = sync.OnceValue(func() *appWorld {
+	const size = 6 << 12
+	w := newAppWorld(size)
+	web := func(version string) []*sim.App {
+		return []*sim.App{w.app(sim.AppSpec{Name: "web", Version: version, Image: sim.Image(3<<12, uint64(len(w.apps))), Format: 1, Reads: 1})}
+	}
+	for i, with := range [][]*sim.App{nil, web("1"), nil, web("2")} {
+		s := sim.Spec{Version: fmt.Sprint(i + 1), Images: map[string][]byte{"root": sim.Edit(sim.Image(size, 1), uint64(i))}, Apps: with}
+		if i > 0 {
+			s.From = w.os[i-1:]
+		}
+		w.release(s)
+		w.stage(nil)
+	}
+	return w.appWorld
+})
+
+// What a release leaves out and a later one brings back goes on with what it wrote last.
+func TestAnApplicationThatComesBackGoesOnWithItsData(t *testing.T) {
+	s := osStory{name: "comes back", world: comesBack, reached: 1, stage: 2, os: "3"}
+	m := s.begin(t, 1)
+	_, data := m.Apps.Running("web")
+	was := string(data)
+	s.settle(m)
+	if web, _ := m.Apps.Running("web"); web != "" || was == "" || m.Running().Manifest.Version.String() != "3" {
+		t.Fatalf("web %q runs in release %s, which is without it; it had %q", web, m.Running(), was)
+	}
+	m.Net.Serve(s.world().files[3])
+	s.os = "4"
+	s.settle(m)
+	if web, data := m.Apps.Running("web"); web != "2" || !strings.HasPrefix(string(data), was) {
+		t.Errorf("web %q runs on %q, want 2 on %q and what it wrote since", web, data, was)
+	}
+	if broken := m.Broken(); len(broken) > 0 {
+		t.Error(broken[0])
+	}
+}
