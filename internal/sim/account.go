@@ -128,19 +128,19 @@ func (m *Machine) Allow() {
 	m.last = nil
 }
 
-// Forget leaves in the account what damage to a file of the state directory leaves: of
-// denials the last one, which the boot record holds, too; of a verdict that only the
-// journal knew nothing.
+// Forget leaves in the account what damage to a file of the state directory leaves: all of
+// what is kept twice, and of a verdict that only the journal knew nothing.
 func (m *Machine) Forget(file string) {
-	if file != "denials.json" && file != "journal.json" {
+	if file != "journal.json" {
 		return
 	}
 	clear(m.denied)
+	for _, d := range denialsIn(m.State.stable["denials.json"]) {
+		m.deny(d.Deployment, d.Attempt)
+	}
 	clear(m.seen)
 	clear(m.failures.failed)
-	if file == "journal.json" {
-		m.panics.condemned = 0 // it told which trial the panic was of
-	}
+	m.panics.condemned = 0 // it told which trial the panic was of
 	if m.last != nil {
 		m.deny(m.last.Deployment, m.last.Attempt)
 	}
