@@ -162,7 +162,7 @@ func memory() []Mutant {
 		{Name: "rollback-of-a-commit", Rare: true, File: "agent/rollback.go",
 			Before: "\tif t.Phase == Armed && a.observe(m, &t).Successful {",
 			After:  "\tif t.Phase == Armed && a.observe(m, &t).Successful && !planted(\"rollback-of-a-commit\") {"},
-		{Name: "denial-not-mirrored", File: "agent/revert.go",
+		{Name: "denial-not-mirrored", Rare: true, File: "agent/revert.go",
 			Before: "\t\ts.Denied, s.DeniedAttempt = to.Digest, to.Attempt\n",
 			After:  "\t\tif !planted(\"denial-not-mirrored\") {\n\t\t\ts.Denied, s.DeniedAttempt = to.Digest, to.Attempt\n\t\t}\n"},
 		{Name: "deployment-written-once", File: "agent/records.go",
