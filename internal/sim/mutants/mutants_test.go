@@ -2,6 +2,7 @@ package mutants
 
 import (
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 )
 
@@ -27,28 +28,31 @@ func TestEveryPlantedBugIsFound(t *testing.T) {
 	if err := Build("../../..", "./internal/sim/histories", tests); err != nil {
 		t.Fatal(err)
 	}
-	counted := 0
-	for _, m := range Table() {
-		if m.Masked != "" {
-			t.Logf("%s: masked: %s", m.Name, m.Masked)
-			continue
+	var counted atomic.Int32
+	t.Run("hunt", func(t *testing.T) {
+		for _, m := range Table() {
+			t.Run(m.Name, func(t *testing.T) {
+				t.Parallel() // each hunt is a process of its own
+				if m.Masked != "" {
+					t.Skipf("masked: %s", m.Masked)
+				}
+				if m.Rare {
+					t.Skip("rare: left to make proof")
+				}
+				f, err := Hunt(tests, m, histories)
+				switch {
+				case err != nil:
+					t.Error(err)
+				case f.Seed == 0:
+					t.Errorf("it was not found in %d histories", histories)
+				default:
+					counted.Add(1)
+					t.Logf("found by seed %d: %s", f.Seed, f.Law)
+				}
+			})
 		}
-		if m.Rare {
-			t.Logf("%s: rare: left to make proof", m.Name)
-			continue
-		}
-		f, err := Hunt(tests, m, histories)
-		switch {
-		case err != nil:
-			t.Error(err)
-		case f.Seed == 0:
-			t.Errorf("%s was not found in %d histories", m.Name, histories)
-		default:
-			counted++
-			t.Logf("%s: found by seed %d: %s", m.Name, f.Seed, f.Law)
-		}
-	}
-	if counted < wanted {
-		t.Errorf("got %d planted bugs, want at least %d", counted, wanted)
+	})
+	if counted.Load() < wanted {
+		t.Errorf("got %d planted bugs, want at least %d", counted.Load(), wanted)
 	}
 }
