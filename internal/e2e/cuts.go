@@ -63,7 +63,7 @@ var journeys = [][]phase{
 // landmarks say, by the last of them on the console, in which phase a cut landed.
 var landmarks = []struct{ text, phase string }{
 	{"VM adopts", "adoption"}, {"VM adopted", "before the update"},
-	{"step=stage", "stage"}, {"step=verify", "read-back"}, {"stage: reading root back", "read-back"}, {"stage: reading boot back", "read-back"},
+	{"step=stage", "stage"}, {"step=verify", "read-back"}, {"reading root back", "read-back"}, {"reading boot back", "read-back"},
 	{`step="mark armed"`, "arm"}, {"VM up slot=b", "trial"}, {"VM up slot=a release=1.0 trial=1", "trial"}, {"step=commit", "commit"}, {`step="mark reverting"`, "revert"},
 }
 
@@ -245,6 +245,9 @@ func landedIn(log string) (string, error) {
 		if i := strings.LastIndex(string(b), l.text); i > last {
 			last, where = i, l.phase
 		}
+	}
+	if where == "read-back" && strings.LastIndex(string(b), "VM adopts") > strings.LastIndex(string(b), "VM adopted") {
+		where = "adoption" // reads the slot, too
 	}
 	return where, nil
 }
