@@ -52,6 +52,7 @@ func (a *Agent) advanceApps(ctx context.Context) (AppTransaction, error) {
 		}
 		a.log.Info("app step", "step", step, "phase", t.Phase, "txn", t.Seq, "apps", t.Apps)
 		if err := a.doApps(ctx, step, m, &t); err != nil {
+			a.appSettled = false
 			return t, fmt.Errorf("%s: %w", step, err)
 		}
 	}
@@ -60,7 +61,7 @@ func (a *Agent) advanceApps(ctx context.Context) (AppTransaction, error) {
 
 // settleApps makes sure that journal and pointer are what they seem to be: once in a
 // process, because one before it may have been killed between a rename and the sync of its
-// directory, and again when adoptLive failed. What would be built on such a file a power
+// directory, and again when a step or adoptLive failed, in that sync perhaps. What would be built on such a file a power
 // cut takes back.
 func (a *Agent) settleApps(m machine, t *AppTransaction) error {
 	if a.appSettled || t.Phase == AppIdle && !t.Adopting {

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +38,29 @@ func TestALostPointerIsNotThatOfApplicationsThatNeverRan(t *testing.T) {
 			}
 			wantApp(t, m, s.want)
 		}
+	}
+}
+
+// The pointer is turned and whether that lasts is not known. Half of the worlds take it
+// back; the process that goes on must not start anything on it before it lasts.
+func TestAFlipThatMayNotLastIsMadeToLast(t *testing.T) {
+	m := appMachine(t, 0, appV1)
+	m.Net.Serve(apps().files[appV2])
+	start := len(m.Trace())
+	m.Process(sim.Once)
+	sync := 1 + slices.IndexFunc(m.Trace()[start:], func(line string) bool { return strings.Contains(line, "rename state/slot-a.json") })
+	if sync == 0 {
+		t.Fatalf("no pointer was turned\n%s", tailOf(m))
+	}
+	for seed := range uint64(8) {
+		m := appMachine(t, seed, appV1)
+		m.Net.Serve(apps().files[appV2])
+		m.FailAt(sync + 1)
+		m.Process(func(a *agent.Agent) {
+			sim.Once(a)
+			sim.Once(a)
+		})
+		wantApp(t, m, "2")
 	}
 }
 
