@@ -25,7 +25,7 @@ func TestAHostIsAdoptedByTheCommandsOfThePage(t *testing.T) {
 		"pass": "only for tests\n", "root.img": strings.Repeat("root", 1<<16), "boot.img": strings.Repeat("boot", 1<<15), "next.img": strings.Repeat("next", 1<<16),
 		"old/etc/ssh/ssh_host_ed25519_key": "secret", "old/etc/ssh/ssh_host_ed25519_key.pub": "public", "old/etc/ssh/moduli": "not asked for",
 		"old/etc/machine-id": "0123456789abcdef0123456789abcdef\n", "old/etc/hostname": "host-1\n", "old/etc/systemd/network/10-wired.network": "[Match]\n",
-		apps + "3/html/index": "what the application wrote", apps + "../shared/cache/thumb": "too",
+		apps + "3/html/index": "what the application wrote", shared + "cache/thumb": "too",
 		strings.Replace(apps, "old/var/lib/twinkeel-apps", "new/data/apps", 1) + "1/html/stale": "of the new host's first start",
 		"new/data/apps/data/web/shared/cache/stale":                                             "too",
 	})
@@ -50,7 +50,7 @@ for s in a b; do printf '[slots.%s]\nroot = "PARTLABEL=root-%s"\nboot = "PARTLAB
 	a.run(strings.NewReplacer("/var/lib/", "old/var/lib/", "GENERATION", "3").Replace(blocks[2]))
 	a.run(strings.NewReplacer("/data/apps", "new/data/apps", "GENERATION", "1").Replace(blocks[3]))
 	a.run(`diff -r ` + apps + `3 new/data/apps/data/web/gen/1
-diff -r ` + apps + `../shared new/data/apps/data/web/shared`)
+diff -r ` + shared + ` new/data/apps/data/web/shared`)
 
 	for _, inline := range regexp.MustCompile("(?s)`twinkeel-server (promote|rollout) [^`]*`").FindAllString(text, -1) {
 		a.run(strings.Trim(inline, "`"))
@@ -61,8 +61,11 @@ diff -r ` + apps + `../shared new/data/apps/data/web/shared`)
 	a.understood()
 }
 
-// apps is where the old host keeps what its application wrote, by generation.
-const apps = "old/var/lib/twinkeel-apps/data/web/gen/"
+// What the old host's application wrote: by generation, and in volumes of class shared.
+const (
+	apps   = "old/var/lib/twinkeel-apps/data/web/gen/"
+	shared = "old/var/lib/twinkeel-apps/data/web/shared/"
+)
 
 // page returns what docs/OPERATIONS.md says on adopting a fleet, and the commands of it, block
 // by block.
