@@ -253,6 +253,28 @@ func TestPowerCutAtEveryEffect(t *testing.T) {
 	}
 }
 
+// Every change of a reset fails in turn, landed or not, and the process goes on. What is
+// shown to it then is kept as before: another process has floors for it.
+func TestAResetThatFailsLeavesFloorsForWhatFollows(t *testing.T) {
+	for n := 1; ; n++ {
+		for _, lands := range []bool{false, true} {
+			repo, h, _ := settled(t)
+			h.disk.restart()
+			h.disk.cutAt, h.disk.lands, h.disk.once = n, lands, true
+			if h.Reset() == nil {
+				return
+			}
+			mustUse(t, h, repo)
+			h.restart()
+			if p := h.State().Problem; p != "" {
+				t.Fatalf("change %d failed, landed %v: another process: %s", n, lands, p)
+			}
+			mustBeFloored(t, h)
+			mustUse(t, h, repo)
+		}
+	}
+}
+
 // mustBeFloored fails if a file on h's disk is newer than the floors say.
 func mustBeFloored(t *testing.T, h *host) {
 	t.Helper()

@@ -19,6 +19,8 @@ type disk struct {
 	// says whether that effect is on the disk afterwards.
 	cutAt int
 	lands bool
+	// once ends the effect at cutAt alone, as an error of the disk does that passes.
+	once bool
 	// broken makes every write fail, as a disk that is full or read-only does.
 	broken error
 }
@@ -36,7 +38,7 @@ func (d *disk) effect(do func()) error {
 		return d.broken
 	}
 	d.effects++
-	if d.cutAt == 0 || d.effects < d.cutAt {
+	if d.cutAt == 0 || d.effects < d.cutAt || d.once && d.effects > d.cutAt {
 		do()
 		return nil
 	}

@@ -53,6 +53,9 @@ type floors struct {
 	dir   durable.Dir
 	state floorState
 	next  int // index of the copy to write next
+	// shaken says that a reset failed half-way: state is in force, but perhaps no copy
+	// holds it any more.
+	shaken bool
 	// problem says why no copy could be read although there must be one.
 	problem error
 }
@@ -106,7 +109,7 @@ func (f *floors) raise(role, keys string, version int64, signedAt time.Time) err
 			want.SignedAt = have.SignedAt
 		}
 	}
-	if want == have {
+	if want == have && !f.shaken {
 		return nil
 	}
 	s := f.state
@@ -117,11 +120,11 @@ func (f *floors) raise(role, keys string, version int64, signedAt time.Time) err
 
 // raiseRoot makes sure that the root floor is durably at least version.
 func (f *floors) raiseRoot(version int64) error {
-	if version <= f.state.Root {
+	if version <= f.state.Root && !f.shaken {
 		return nil
 	}
 	s := f.state
-	s.Root = version
+	s.Root = max(s.Root, version)
 	return f.write(s)
 }
 
@@ -134,7 +137,7 @@ func (f *floors) write(s floorState) error {
 	if err := f.dir.Replace(floorFiles[f.next], b); err != nil {
 		return err
 	}
-	f.state, f.next = s, 1-f.next
+	f.state, f.next, f.shaken = s, 1-f.next, false
 	return nil
 }
 
@@ -154,8 +157,9 @@ func (f *floors) signedAt(role, keys string) time.Time {
 	return time.Time{}
 }
 
-// reset removes both copies.
+// reset removes both copies. If one of them stays, the state does, too.
 func (f *floors) reset() error {
+	f.shaken = true
 	for _, name := range floorFiles {
 		if err := f.dir.Remove(name); err != nil {
 			return err
