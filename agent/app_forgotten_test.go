@@ -125,3 +125,18 @@ func TestAnApplicationThatComesBackGoesOnWithItsData(t *testing.T) {
 		t.Error(broken[0])
 	}
 }
+
+// The number of a transaction is in the names of its generations, and is lost with the
+// journal: a later trial must not run on what an earlier one left under that name.
+func TestALostJournalGivesNoNameOfAGenerationAgain(t *testing.T) {
+	s := osStory{name: "comes back", world: comesBack, reached: 1, stage: 3, os: "4"}
+	m := s.begin(t, 1)
+	was := fmt.Sprint(m.Apps.Data("web"))
+	m.State.Damage("journal.json", []byte("{"))
+	m.Forget("journal.json")
+	s.settle(m)
+	if now := fmt.Sprint(m.Apps.Data("web")); len(m.Apps.Data("web")) != 2 {
+		t.Errorf("data of web: got %s, want %s and a generation of the trial's own", now, was)
+	}
+	wantApp(t, m, "2")
+}

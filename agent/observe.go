@@ -61,7 +61,9 @@ func (a *Agent) journal(m machine) (Transaction, error) {
 	case err == nil, absent(err):
 	case errors.Is(err, errDamaged):
 		a.log.Warn("journal is damaged, rebuilding it from the boot record", "err", err)
-		if t = a.rebuiltReverting(m); t.Phase == Reverting {
+		t = a.rebuiltReverting(m)
+		// Its number is lost with it. Names of generations must not come back.
+		if t.Seq = uint64(a.now().Unix()); t.Phase == Reverting {
 			return t, nil
 		}
 	default:
