@@ -100,7 +100,7 @@ func TestAnApplicationWhoseTrialIsCutTwiceIsCommitted(t *testing.T) {
 		return m.Effects() - start
 	}
 	effects := update(0, 0)
-	for first := effects / 2; first <= effects; first++ {
+	for first := effects / 2; first <= effects; first += stride(1) {
 		for second := 1; second < 6; second++ {
 			update(first, second)
 		}

@@ -23,7 +23,7 @@ func TestALostPointerIsNotThatOfApplicationsThatNeverRan(t *testing.T) {
 		stage     int
 		want      string
 	}{{nil, appV1, "1"}, {[]int{appV1}, appV2, "2"}} {
-		for n := 1; ; n++ {
+		for n := 1; ; n += stride(1) {
 			m := appMachine(t, 1, s.installed...)
 			m.Net.Serve(apps().files[s.stage])
 			m.CutAt(n, sim.PowerCut)

@@ -162,12 +162,8 @@ func TestWrongBlocksEndWithTheFullImage(t *testing.T) {
 func TestAnInterruptedFillGoesOnWhereItWas(t *testing.T) {
 	m, second := blockWorld(t, false)
 	whole := install(t, m, second)
-	step := 29
-	if raceDetector {
-		step = 97
-	}
 	for _, end := range []sim.End{sim.Killed, sim.PowerCut} {
-		for n := 1; ; n += step {
+		for n := 1; ; n += stride(29) {
 			m, second := blockWorld(t, false)
 			m.CutAt(n, end)
 			got := install(t, m, second)

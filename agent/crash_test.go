@@ -388,12 +388,6 @@ func playIn(s story, f fault, quiet bool) (h *history, happened bool, wrong []st
 }
 
 func TestEveryFaultInEveryStoryEndsWell(t *testing.T) {
-	stride := 1
-	if raceDetector || testing.Short() {
-		// A sample; the whole is for a run without the race detector, which has nothing
-		// to look for here: a history has one goroutine.
-		stride = 23
-	}
 	for _, s := range stories {
 		t.Run(strings.ReplaceAll(s.name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
@@ -406,7 +400,7 @@ func TestEveryFaultInEveryStoryEndsWell(t *testing.T) {
 			}
 			histories, failed, states := 0, 0, h.states
 			for _, f := range plans {
-				for f.n = 1; ; f.n += stride {
+				for f.n = 1; ; f.n += stride(1) {
 					h, happened, wrong, err := play(s, f)
 					if err != nil {
 						t.Fatalf("%s: %v", f, err)

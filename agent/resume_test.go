@@ -78,7 +78,7 @@ func TestAnInterruptedDownloadFetchesOneSegmentAgainAtMost(t *testing.T) {
 		t.Fatalf("the download has %d bytes and shows nothing", whole)
 	}
 	for _, end := range []sim.End{sim.Killed, sim.PowerCut} {
-		for n := 1; ; n += 7 {
+		for n := 1; ; n += stride(7) {
 			got, happened := run(n, end)
 			if !happened {
 				break

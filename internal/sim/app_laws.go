@@ -12,7 +12,12 @@ import (
 func (m *Machine) allOrNothing(u workloads.Unit) {
 	var p agent.Pointer
 	var d agent.Deployment
-	Record(m.State.stable["slot-"+m.boot.Slot.String()+".json"], &p)
+	file := "slot-" + m.boot.Slot.String() + ".json"
+	if !Record(m.State.stable[file], &p) {
+		// It was spoilt. What is made of the rest does not last on a full disk, and comes out
+		// the same in the next boot.
+		Record(m.State.view[file], &p)
+	}
 	if !Record(m.State.stable[fmt.Sprintf("deployment-%d.json", p.Current)], &d) {
 		Record(m.State.stable[fmt.Sprintf("deployment-%d.copy.json", p.Current)], &d)
 	}
