@@ -253,6 +253,36 @@ func TestPowerCutAtEveryEffect(t *testing.T) {
 	}
 }
 
+// Every change fails in turn, in the sync of its directory: it is seen, another process
+// goes on with it, and the power takes it back. The floors outlive that.
+func TestAFileThatIsSeenAndDoesNotLastIsNotReliedOn(t *testing.T) {
+	for n := 1; ; n++ {
+		_, _, repo := settled(t)
+		h := newHost(t, repo)
+		h.disk.cutAt, h.disk.lands, h.disk.once = n, true, true
+		if use(h, repo) == nil {
+			return
+		}
+		seen := maps.Clone(h.disk.files)
+		h.restart()
+		// No further than the root, whose floor is as it was.
+		wantCode(t, use(h, failing(repo, "metadata/timestamp.json", errors.New("503"))), signing.Unavailable)
+		for name, b := range seen {
+			if was, had := h.disk.before[name]; bytes.Equal(b, h.disk.files[name]) && !bytes.Equal(b, was) {
+				if delete(h.disk.files, name); had {
+					h.disk.files[name] = was
+				}
+			}
+		}
+		h.restart()
+		if p := h.State().Problem; p != "" {
+			t.Fatalf("change %d did not last: %s", n, p)
+		}
+		mustBeFloored(t, h)
+		mustUse(t, h, repo)
+	}
+}
+
 // Every change of a reset fails in turn, landed or not, and the process goes on. What is
 // shown to it then is kept as before: another process has floors for it.
 func TestAResetThatFailsLeavesFloorsForWhatFollows(t *testing.T) {

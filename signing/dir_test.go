@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,6 +22,8 @@ type disk struct {
 	lands bool
 	// once ends the effect at cutAt alone, as an error of the disk does that passes.
 	once bool
+	// before is what the disk held before that effect.
+	before map[string][]byte
 	// broken makes every write fail, as a disk that is full or read-only does.
 	broken error
 }
@@ -43,6 +46,7 @@ func (d *disk) effect(do func()) error {
 		return nil
 	}
 	if d.effects == d.cutAt && d.lands {
+		d.before = maps.Clone(d.files)
 		do()
 	}
 	return errPower

@@ -53,9 +53,10 @@ type floors struct {
 	dir   durable.Dir
 	state floorState
 	next  int // index of the copy to write next
-	// shaken says that a reset failed half-way: state is in force, but perhaps no copy
-	// holds it any more.
-	shaken bool
+	// settled says that state is durable: this process wrote it. What an earlier one left
+	// may be a file whose directory was not synced, and after a reset that failed half-way
+	// there may be none.
+	settled bool
 	// problem says why no copy could be read although there must be one.
 	problem error
 }
@@ -109,7 +110,7 @@ func (f *floors) raise(role, keys string, version int64, signedAt time.Time) err
 			want.SignedAt = have.SignedAt
 		}
 	}
-	if want == have && !f.shaken {
+	if want == have {
 		return nil
 	}
 	s := f.state
@@ -120,12 +121,20 @@ func (f *floors) raise(role, keys string, version int64, signedAt time.Time) err
 
 // raiseRoot makes sure that the root floor is durably at least version.
 func (f *floors) raiseRoot(version int64) error {
-	if version <= f.state.Root && !f.shaken {
+	if version <= f.state.Root {
 		return nil
 	}
 	s := f.state
-	s.Root = max(s.Root, version)
+	s.Root = version
 	return f.write(s)
+}
+
+// settle makes sure that a copy is durable, before metadata is that relies on it.
+func (f *floors) settle() error {
+	if f.settled {
+		return nil
+	}
+	return f.write(f.state)
 }
 
 func (f *floors) write(s floorState) error {
@@ -137,7 +146,7 @@ func (f *floors) write(s floorState) error {
 	if err := f.dir.Replace(floorFiles[f.next], b); err != nil {
 		return err
 	}
-	f.state, f.next, f.shaken = s, 1-f.next, false
+	f.state, f.next, f.settled = s, 1-f.next, true
 	return nil
 }
 
@@ -159,7 +168,7 @@ func (f *floors) signedAt(role, keys string) time.Time {
 
 // reset removes both copies. If one of them stays, the state does, too.
 func (f *floors) reset() error {
-	f.shaken = true
+	f.settled = false
 	for _, name := range floorFiles {
 		if err := f.dir.Remove(name); err != nil {
 			return err

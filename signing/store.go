@@ -62,6 +62,14 @@ func (s *session) commit(edge, role, keys string, version int64, signedAt time.T
 	if err := s.c.floors.raise(edge, keys, version, signedAt); err != nil {
 		return fmt.Errorf("commit %s: %w", role, err)
 	}
+	return s.replace(role, data)
+}
+
+// replace makes data the committed metadata of a role, whose floor has been raised.
+func (s *session) replace(role string, data []byte) error {
+	if err := s.c.floors.settle(); err != nil {
+		return fmt.Errorf("commit %s: %w", role, err)
+	}
 	if err := s.c.cfg.Dir.Replace(roleFile(role), data); err != nil {
 		return fmt.Errorf("commit %s: %w", role, err)
 	}
@@ -87,10 +95,7 @@ func (s *session) commitRoot() error {
 	if err := s.c.floors.raiseRoot(version); err != nil {
 		return fmt.Errorf("commit root: %w", err)
 	}
-	if err := s.c.cfg.Dir.Replace(roleFile(metadata.ROOT), s.root); err != nil {
-		return fmt.Errorf("commit root: %w", err)
-	}
-	return nil
+	return s.replace(metadata.ROOT, s.root)
 }
 
 // metadataPath is where the repository keeps one version of a role.
