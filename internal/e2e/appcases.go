@@ -22,7 +22,8 @@ import (
 func appScenarios() []scenario {
 	list := []scenario{
 		{name: "an application, with the system: update, commit, rollback by hand", releases: []string{"2.0"}, loader: hasApps, tell: appsUpdate},
-		{name: "an application, with an unhealthy system; and an unhealthy one", releases: []string{"2.2", "2.11"}, loader: hasApps, tell: appsFallBack},
+		{name: "an application, with an unhealthy system", sample: true, releases: []string{"2.2"}, loader: hasApps, tell: appsFallBack("2.2")},
+		{name: "an application, with an unhealthy system; and an unhealthy one", releases: []string{"2.2", "2.11"}, loader: hasApps, tell: appsFallBack("2.2", "2.11")},
 	}
 	for i, phases := range [][]phase{{stage, arm, appTrial, commit}, {appTrial, appStart}, {revert}} {
 		list = append(list, cuttingApps(i, phases))
@@ -34,24 +35,28 @@ func appScenarios() []scenario {
 // second when the kernel, which mounts block devices only, says so of the application's image:
 // then the application starts, and makes the data its own.
 var (
-	appTrial = phase{"trial of an application", "step=judge", 6 * time.Second, updating}
-	appStart = phase{"start of an application in its trial", "Can't open blockdev", 4 * time.Second, updating}
+	appTrial = phase{"trial of an application", "step=judge", 6 * time.Second}
+	appStart = phase{"start of an application in its trial", "Can't open blockdev", 4 * time.Second}
 )
 
 // cuttingApps is the case of one such machine that loses power in some phases. In the end the
 // application runs that belongs to the system, with all of its data.
 func cuttingApps(i int, phases []phase) scenario {
-	c := cutting(i, hasApps, phases)
+	w := updating
+	if phases[0] == revert {
+		w = condemned
+	}
+	c := cutting(i, hasApps, journey{{w, phases}})
 	c.sample = false
 	c.tell = func(e *engine, h *host, random *rand.Rand) error {
-		if err := e.cutAll(h, phases, random); err != nil {
+		if err := e.cutAll(h, w, phases, random); err != nil {
 			return err
 		}
-		if phases[0] == revert {
+		if w == condemned {
 			if err := h.ends("a", "1.0", 2); err != nil {
 				return err
 			}
-			return e.asBefore(h)
+			return h.asBefore()
 		}
 		if err := h.ends("b", "2.0", 2); err != nil {
 			return err
@@ -63,23 +68,32 @@ func cuttingApps(i int, phases []phase) scenario {
 
 // tookOver checks that version 2 runs on what it made of the data, and turns the machine off.
 func (h *host) tookOver() error {
-	live, err := h.serves("2.0")
-	if err != nil {
+	if _, err := h.runsOn("2.0", "db/notes.json", formTwo); err != nil {
 		return err
-	}
-	all, err := h.appData()
-	if err != nil {
-		return err
-	}
-	if got, want := generation(all, live), map[string]string{"db/notes.json": formTwo}; !maps.Equal(got, want) {
-		return fmt.Errorf("data of the application: got %q in %s, want %q; all: %q", got, live, want, all)
 	}
 	return h.checkData()
+}
+
+// runsOn checks that a version of the application runs, and that its data is one file with that
+// content, byte for byte. It turns the machine off, and returns what all generations hold.
+func (h *host) runsOn(version, file, content string) (all map[string]string, err error) {
+	live, err := h.serves(version)
+	if err != nil {
+		return nil, err
+	}
+	if all, err = h.appData(); err != nil {
+		return nil, err
+	}
+	if got, want := generation(all, live), map[string]string{file: content}; !maps.Equal(got, want) {
+		return nil, fmt.Errorf("data of the application: got %q in %s, want %q; all: %q", got, live, want, all)
+	}
+	return all, nil
 }
 
 // The notes that the application has when the cases begin, and what keeps them in its
 // versions' forms.
 const (
+	notesFile             = "db/notes.txt" // of version 1
 	firstNote, secondNote = "milk", "Ada"
 	formOne               = firstNote + "\n" + secondNote + "\n"
 	formTwo               = `["` + firstNote + `","` + secondNote + `"]`
@@ -87,7 +101,7 @@ const (
 )
 
 // installApp installs the application in the factory's release, and posts notes to it.
-func (e *engine) installApp(h *host) error {
+func (h *host) installApp() error {
 	if groups, err := h.said("VM control groups: version 2 alone"); err != nil || !groups {
 		return fmt.Errorf("control groups: want version 2 alone, %w", err)
 	}
@@ -99,21 +113,8 @@ func (e *engine) installApp(h *host) error {
 			return err
 		}
 	}
-	live, err := h.serves("1.0")
-	if err != nil {
-		return err
-	}
-	all, err := h.appData()
-	if err != nil {
-		return err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.notes = generation(all, live)
-	if want := map[string]string{"db/notes.txt": formOne}; !maps.Equal(e.notes, want) {
-		return fmt.Errorf("data of the application: got %q in %s, want %q; all: %q", e.notes, live, want, all)
-	}
-	return nil
+	_, err := h.runsOn("1.0", notesFile, formOne)
+	return err
 }
 
 // appsUpdate tells of a release whose application takes its data over, and of the way back:
@@ -137,7 +138,7 @@ func appsUpdate(e *engine, h *host, random *rand.Rand) error {
 	if err := h.ends("a", "1.0", 4); err != nil {
 		return err
 	}
-	return e.asBefore(h, formTwo)
+	return h.asBefore(formTwo)
 }
 
 // confined checks that the limits of the application's manifest are those of its control
@@ -165,43 +166,40 @@ func (h *host) confined() error {
 	return nil
 }
 
-// appsFallBack tells of a release that is not healthy and whose application is, and of one
+// appsFallBack tells of a release that is not healthy and whose application is, or of one
 // that is healthy, with an application that loses its data and is not.
-func appsFallBack(e *engine, h *host, _ *rand.Rand) error {
-	if err := h.start(); err != nil {
-		return err
-	}
-	for _, version := range []string{"2.2", "2.11"} {
-		if err := h.update(version); err != nil {
+func appsFallBack(versions ...string) func(*engine, *host, *rand.Rand) error {
+	return func(_ *engine, h *host, _ *rand.Rand) error {
+		if err := h.start(); err != nil {
 			return err
 		}
-		if err := h.ends("a", "1.0", 4); err != nil {
-			return err
+		var left []string
+		for _, version := range versions {
+			if err := h.update(version); err != nil {
+				return err
+			}
+			if err := h.ends("a", "1.0", 4); err != nil {
+				return err
+			}
+			if _, err := h.serves("1.0"); err != nil {
+				return fmt.Errorf("after %s: %w", version, err)
+			}
+			if err := h.refused(agent.CodeDenied, "update", version, "--now"); err != nil {
+				return fmt.Errorf("a denied release: %w", err)
+			}
+			left = append(left, map[string]string{"2.2": formTwo, "2.11": formNone}[version])
 		}
-		if _, err := h.serves("1.0"); err != nil {
-			return fmt.Errorf("after %s: %w", version, err)
-		}
-		if err := h.refused(agent.CodeDenied, "update", version, "--now"); err != nil {
-			return fmt.Errorf("a denied release: %w", err)
-		}
+		return h.asBefore(left...)
 	}
-	return e.asBefore(h, formTwo, formNone)
 }
 
 // asBefore checks a machine that has gone back to the first release, and turns it off: the
 // application runs on its own data, byte for byte. What newer versions made of that is left in
 // other generations.
-func (e *engine) asBefore(h *host, left ...string) error {
-	live, err := h.serves("1.0")
+func (h *host) asBefore(left ...string) error {
+	all, err := h.runsOn("1.0", notesFile, formOne)
 	if err != nil {
 		return err
-	}
-	all, err := h.appData()
-	if err != nil {
-		return err
-	}
-	if got := generation(all, live); !maps.Equal(got, e.notes) {
-		return fmt.Errorf("data of the application: got %q in %s, want %q", got, live, e.notes)
 	}
 	for _, want := range left {
 		if !slices.Contains(slices.Collect(maps.Values(all)), want) {

@@ -13,10 +13,10 @@ import (
 // scenarios returns all cases.
 func scenarios() []scenario {
 	return []scenario{
-		{name: "agent missing", sample: true, releases: []string{"2.4"}, tell: timedBack("agent missing", "2.4")}, // first, because it takes longest
-		{name: "update by delta, commit, manual rollback", sample: true, releases: []string{"2.0"}, tell: updates},
-		{name: "unhealthy, then a second bad release, then a good one", sample: true, releases: []string{"2.0", "2.1", "2.2"}, tell: badThenGood("2.1")},
-		{name: "no kernel in the slot", sample: true, releases: []string{"2.5"}, tell: noKernel},
+		{name: "unhealthy, no kernel, a panic, then a good one, rollback by hand", sample: true, releases: []string{"2.0", "2.1", "2.2", "2.5"}, tell: wholeLife},
+		{name: "agent missing", sample: true, releases: []string{"2.4"}, tell: timedBack("agent missing", "2.4")},
+		{name: "update by delta, commit, manual rollback", releases: []string{"2.0"}, tell: updates},
+		{name: "no kernel in the slot", releases: []string{"2.5"}, tell: noKernel},
 		{name: "init panics", releases: []string{"2.1"}, tell: fallsBack("2.1")},
 		{name: "init hangs", releases: []string{"2.3"}, tell: timedBack("init hangs", "2.3", "no commit within")},
 		{name: "agent's configuration cannot be read, it ends again and again", releases: []string{"2.6"}, tell: fallsBack("2.6")},
@@ -102,6 +102,11 @@ func updates(e *engine, h *host, random *rand.Rand) error {
 	if err := commits(e, h, random); err != nil {
 		return err
 	}
+	return h.goesBack()
+}
+
+// goesBack has a machine that stands go back by hand.
+func (h *host) goesBack() error {
 	if out, err := h.operator(0, "rollback", "--reason", "test"); err != nil || h.m != nil {
 		return fmt.Errorf("rollback: the machine did not go down: %s, %w", out, err)
 	}
@@ -150,13 +155,27 @@ func (h *host) fellBack(version string, words []string) error {
 // noKernel tells of a release that the loader cannot start. It says so itself, in the boot
 // in which it goes on: that is a verdict, and the release is not tried again.
 func noKernel(_ *engine, h *host, _ *rand.Rand) error {
-	if err := h.fellBack("2.5", nil); err != nil {
+	if err := h.start(); err != nil {
+		return err
+	}
+	if err := h.startsNothing(); err != nil {
+		return err
+	}
+	return h.disarmed()
+}
+
+// startsNothing updates a machine that is up to that release.
+func (h *host) startsNothing() error {
+	if err := h.update("2.5"); err != nil {
+		return err
+	}
+	if err := h.ends("a", "1.0", 4); err != nil {
 		return err
 	}
 	if err := h.refused(agent.CodeDenied, "update", "2.5", "--now"); err != nil {
 		return fmt.Errorf("a release that the loader cannot start: %w", err)
 	}
-	return h.disarmed()
+	return nil
 }
 
 // panicShown tells of a release whose kernel panics and saves its log itself: the old one
@@ -218,13 +237,33 @@ func newFormat(_ *engine, h *host, _ *rand.Rand) error {
 	return h.ends("b", "2.0", 4)
 }
 
+// wholeLife tells of one machine: bad releases that end in three ways, the good one, and the way back.
+func wholeLife(_ *engine, h *host, _ *rand.Rand) error {
+	if err := h.unhealthy(); err != nil {
+		return err
+	}
+	if err := h.startsNothing(); err != nil {
+		return err
+	}
+	if err := h.thenGood("2.1"); err != nil {
+		return err
+	}
+	return h.goesBack()
+}
+
 // badThenGood tells of an unhealthy release, of more that do not get through their trials,
 // and of the good one in the end.
 func badThenGood(more ...string) func(*engine, *host, *rand.Rand) error {
-	return func(_ *engine, h *host, _ *rand.Rand) error { return h.badThenGood(more) }
+	return func(_ *engine, h *host, _ *rand.Rand) error {
+		if err := h.unhealthy(); err != nil {
+			return err
+		}
+		return h.thenGood(more...)
+	}
 }
 
-func (h *host) badThenGood(more []string) error {
+// unhealthy starts a machine and updates it to a release that is left for its probes.
+func (h *host) unhealthy() error {
 	if err := h.updated("2.2"); err != nil {
 		return err
 	}
@@ -234,10 +273,12 @@ func (h *host) badThenGood(more []string) error {
 	if err := h.refused(agent.CodeDenied, "update", "2.2", "--now"); err != nil {
 		return fmt.Errorf("a denied release: %w", err)
 	}
-	if err := h.explained(); err != nil {
-		return err
-	}
-	for _, version := range more {
+	return h.explained()
+}
+
+// thenGood updates a machine that is up to bad releases, and to the good one.
+func (h *host) thenGood(bad ...string) error {
+	for _, version := range bad {
 		if err := h.update(version); err != nil {
 			return err
 		}

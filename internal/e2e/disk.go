@@ -42,7 +42,7 @@ var (
 	arm64 = loader{name: "grub", path: "/boot/twinkeel", uefi: true, title: "GRUB on UEFI, arm64", variant: "arm64", cmdline: " console=ttyAMA0"}
 
 	// The disk's sectors have 4 KiB.
-	largeSectors = loader{name: "grub", path: "/boot/twinkeel", uefi: true, variant: "large-sectors"}
+	largeSectors = loader{name: "grub", path: "/boot/twinkeel", uefi: true, title: "GRUB on UEFI, sectors of 4 KiB", variant: "large-sectors"}
 
 	// The releases name an application, and control groups are those of version 2 alone.
 	hasApps = loader{name: "grub", path: "/boot/twinkeel", title: "GRUB on BIOS, with an application", variant: "apps"}
@@ -126,8 +126,11 @@ func (l loader) efi() string {
 
 // bootSize is the size of its boot partitions, in MiB.
 func (l loader) bootSize() int {
-	if l.variant == arm64.variant {
-		return 2 * bootSize // kernels of arm64 unpack nothing: they lie there as large as they are
+	switch l.variant {
+	case arm64.variant:
+		return 52 // kernels of arm64 unpack nothing: they lie there as large as they are
+	case hasWatchdog.variant, ownInitramfs.variant:
+		return 26 // a kernel or an initramfs with more in it
 	}
 	return bootSize
 }

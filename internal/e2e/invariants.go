@@ -23,6 +23,7 @@ type watched struct {
 	was  bootloader.State
 	seen bool
 	arms int // how often the agent had armed a slot by then
+	done int // how often it had marked one as armed when a verdict was last known
 }
 
 // maxArms is how often a release is tried without a verdict: once, and three times again.
@@ -48,11 +49,21 @@ func (h *host) counted() error {
 			}
 		}
 	}
-	if marks := strings.Count(string(log), `step="mark armed"`); marks > maxArms {
+	if marks := marked(log) - w.done; marks > maxArms {
 		return fmt.Errorf("armed %d times without a verdict, want at most %d", marks, maxArms)
 	}
-	h.watched = &watched{s, true, arms}
+	h.watched = &watched{s, true, arms, w.done}
 	return nil
+}
+
+// marked is how often a slot was marked as armed, by the console's log.
+func marked(log []byte) int { return strings.Count(string(log), `step="mark armed"`) }
+
+// concluded says that the machine has come to its end: what it arms from now on is something new.
+func (h *host) concluded() error {
+	log, err := os.ReadFile(h.c.Log)
+	h.watched.done = marked(log)
+	return err
 }
 
 // record reads the boot record of a machine that is off, with tools that are neither the
@@ -60,7 +71,11 @@ func (h *host) counted() error {
 func (h *host) record() (bootloader.State, error) {
 	dir := filepath.Join(h.dir, "record")
 	if h.l.name != systemdBoot.name {
-		return vm.GRUBRecord(h.ctx, h.c.Disk, bootEnvAt, dir)
+		p, err := h.partition("bootenv")
+		if err != nil {
+			return bootloader.State{}, err
+		}
+		return vm.GRUBRecord(h.ctx, h.c.Disk, p.Start, dir)
 	}
 	// A kernel that is being put in its place may have no cluster yet, and is not copied then.
 	err := vm.CopyFiles(h.ctx, h.c.Disk, mib, dir, "::/loader", "::/twinkeel")
@@ -134,7 +149,7 @@ func (e *engine) adopted(h *host) error {
 	if err := e.survived(h); err != nil {
 		return err
 	}
-	if delta, err := h.said("OUT stage: root by delta"); err != nil || !delta {
+	if delta, err := h.said("image=root route=delta"); err != nil || !delta {
 		return fmt.Errorf("after cuts in the adoption the update was not by delta, %w", err)
 	}
 	return nil

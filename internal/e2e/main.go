@@ -74,12 +74,8 @@ type engine struct {
 	out  io.Writer
 
 	// Disks, by loader.
-	factory   map[string]string // with release 1.0 in slot a, never booted
-	disks     map[string]string // the same, adopted by its agent
-	armed     map[string]string // the same, with 2.2 on trial in slot b
-	committed map[string]string // or with 2.0 there, committed
-
-	notes map[string]string // what the application of machines with one has on the first of its disks, by file
+	factory map[string]string // with release 1.0 in slot a, never booted
+	disks   map[string]string // the same, adopted by its agent
 
 	mu             sync.Mutex
 	passed, failed int
@@ -104,8 +100,7 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	if err := errors.Join(os.RemoveAll(o.work), os.MkdirAll(o.work, 0o755)); err != nil {
 		return 0, err
 	}
-	e := &engine{options: o, out: out, landed: map[landing]int{}, factory: map[string]string{}, disks: map[string]string{},
-		armed: map[string]string{}, committed: map[string]string{}}
+	e := &engine{options: o, out: out, landed: map[landing]int{}, factory: map[string]string{}, disks: map[string]string{}}
 	if e.kit, err = newKit(ctx, o.cache, o.work); err != nil {
 		return 0, err
 	}
@@ -190,7 +185,7 @@ func (e *engine) possible() (list []scenario, err error) {
 // cutLoaders returns the loaders of machines that lose power.
 func (e *engine) cutLoaders() []loader {
 	if e.all {
-		return loaders
+		return append(loaders[:len(loaders):len(loaders)], largeSectors)
 	}
 	return loaders[:1]
 }

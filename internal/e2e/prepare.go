@@ -49,7 +49,13 @@ func (e *engine) prepare(needs map[string]map[string]bool) error {
 	if err := together(jobs); err != nil {
 		return fmt.Errorf("first boot: %w", err)
 	}
-	return e.prepareCuts()
+	if !e.wants("write log", grubBIOS) {
+		return nil
+	}
+	if err := e.record(grubBIOS); err != nil {
+		return fmt.Errorf("record an update: %w", err)
+	}
+	return nil
 }
 
 // together does jobs at the same time. The error is that of all that failed.
@@ -133,7 +139,7 @@ func (e *engine) adopt(l loader) error {
 		}
 	}
 	if l.variant == hasApps.variant {
-		if err := e.installApp(h); err != nil {
+		if err := h.installApp(); err != nil {
 			return err
 		}
 	} else if err := h.shutDown(); err != nil {
@@ -157,40 +163,5 @@ func (h *host) shutDown() error {
 	if _, err := h.see("no such line"); !errors.Is(err, vm.ErrEnded) {
 		return err
 	}
-	return nil
-}
-
-// prepareCuts makes what power cuts begin with: machines that are about to boot a bad
-// trial, updated ones, and the writes of a whole update.
-func (e *engine) prepareCuts() error {
-	var jobs []func() error
-	for _, l := range bases {
-		logged := l.id() == grubBIOS.id() && e.wants("write log", l)
-		if logged || e.wants(string(goingBack), l) {
-			jobs = append(jobs, func() error { return e.commit(l, logged) })
-		}
-		if e.wants(revert.name, l) {
-			jobs = append(jobs, func() error { return e.arm(l) })
-		}
-	}
-	if err := together(jobs); err != nil {
-		return fmt.Errorf("prepare for power cuts: %w", err)
-	}
-	return nil
-}
-
-// arm makes a machine that is about to boot a release that does not get through its trial.
-func (e *engine) arm(l loader) error {
-	h, err := e.newHost("armed-"+l.id(), l)
-	if err != nil {
-		return err
-	}
-	defer h.off()
-	if err := h.updated("2.2"); err != nil {
-		return err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.armed[l.id()] = h.c.Disk
 	return nil
 }

@@ -38,31 +38,19 @@ func (e *engine) writeLog() (list []scenario) {
 	return list
 }
 
-// commit updates a machine from its first boot to the commit, and keeps its disk and, if asked
-// for, what was written to it.
-func (e *engine) commit(l loader, logged bool) error {
-	h, err := e.newHost("committed-"+l.id(), l)
+// record updates a machine from its first boot to the commit, and keeps what was written to its disk.
+func (e *engine) record(l loader) error {
+	h, err := e.newHost("recorded-"+l.id(), l)
 	if err != nil {
 		return err
 	}
 	defer h.off()
-	if logged {
-		h.c.WriteLog = filepath.Join(h.dir, "writes")
-	}
-	if err := h.updated("2.0"); err != nil {
-		return err
-	}
-	if err := h.ends("b", "2.0", 3); err != nil {
+	h.c.WriteLog = filepath.Join(h.dir, "writes")
+	if err := commits(e, h, nil); err != nil {
 		return err
 	}
 	if err := h.shutDown(); err != nil {
 		return err
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.committed[l.id()] = h.c.Disk
-	if !logged {
-		return nil
 	}
 	if e.keptAfter, err = h.keptBoots(); err != nil {
 		return err

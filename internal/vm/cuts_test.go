@@ -212,3 +212,31 @@ func (c *fatCuts) check(what, image string) {
 		}
 	}
 }
+
+// bytesAt is a disk in memory.
+type bytesAt []byte
+
+func (d bytesAt) WriteAt(p []byte, at int64) (int, error) { return copy(d[at:], p), nil }
+
+func TestATornWriteEndsWithASectorOfItsDisk(t *testing.T) {
+	for _, sector := range []int{0, 512, 4096} {
+		torn := 0
+		for seed := range uint64(200) {
+			disk := make(bytesAt, 32<<10)
+			e := Effect{Data: bytes.Repeat([]byte{1}, len(disk)), Sector: sector}
+			if err := Cut(disk, []Effect{e}, rand.New(rand.NewPCG(seed, 1))); err != nil {
+				t.Fatal(err)
+			}
+			n := bytes.Count(disk, []byte{1})
+			if n%max(sector, 512) != 0 {
+				t.Fatalf("sectors of %d: got a write of %d bytes", sector, n)
+			}
+			if n > 0 && n < len(disk) {
+				torn++
+			}
+		}
+		if torn == 0 {
+			t.Errorf("sectors of %d: no write of 200 is torn", sector)
+		}
+	}
+}

@@ -107,7 +107,7 @@ func (c Config) disk() ([]string, error) {
 		}
 		return []string{"-drive", drive}, nil
 	}
-	how := "log-sector-size=512"
+	how := fmt.Sprintf("log-sector-size=%d", max(c.Sector, sector))
 	if st, err := os.Stat(c.WriteLog); err == nil && st.Size() > 0 {
 		how = "log-append=on"
 	} else if err := os.WriteFile(c.WriteLog, nil, 0o644); err != nil {

@@ -10,9 +10,10 @@ import (
 
 // Effect is one write or flush that a machine made on its disk.
 type Effect struct {
-	At    int64 // byte on the disk
-	Data  []byte
-	Flush bool // everything before it is durable
+	At     int64 // byte on the disk
+	Data   []byte
+	Flush  bool // everything before it is durable
+	Sector int  // how many bytes the disk writes whole or not at all; 0: 512
 }
 
 // The flags of an entry in a log, linux/Documentation/device-mapper/log-writes.rst.
@@ -41,7 +42,7 @@ func ReadLog(path string) ([]Effect, error) {
 		}
 		where, n, flags := le.Uint64(b[at:]), le.Uint64(b[at+8:]), le.Uint64(b[at+16:])
 		at += unit
-		e := Effect{At: int64(where * unit), Flush: flags&(logFlush|logFUA) != 0}
+		e := Effect{At: int64(where * unit), Flush: flags&(logFlush|logFUA) != 0, Sector: int(unit)}
 		if flags&logDiscard == 0 {
 			if n*unit > uint64(len(b))-at {
 				return nil, fmt.Errorf("%s: %w", path, io.ErrUnexpectedEOF)
@@ -64,7 +65,8 @@ func Cut(disk io.WriterAt, effects []Effect, random *rand.Rand) error {
 				continue
 			}
 			if i == len(effects)-1 {
-				data = data[:random.IntN(len(data)/sector+1)*sector]
+				whole := max(e.Sector, sector)
+				data = data[:random.IntN(len(data)/whole+1)*whole]
 			}
 		}
 		if _, err := disk.WriteAt(data, e.At); err != nil {
