@@ -29,7 +29,8 @@ func Up(_ context.Context, bridge string, address netip.Prefix) error {
 	var missing netlink.LinkNotFoundError
 	if errors.As(err, &missing) {
 		attrs := netlink.NewLinkAttrs()
-		attrs.Name = bridge
+		// Else it would be that of one of its ports, and change as applications come and go.
+		attrs.Name, attrs.HardwareAddr = bridge, hardware(address.Addr())
 		if err = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err == nil || errors.Is(err, unix.EEXIST) {
 			l, err = netlink.LinkByName(bridge)
 		}
@@ -55,6 +56,14 @@ func Up(_ context.Context, bridge string, address netip.Prefix) error {
 	return nil
 }
 
+// hardware is the hardware address that belongs to an IPv4 address. Whoever spoke with that
+// address remembers it for up to a minute: a version that takes the place of another, or that
+// lost its shim, would not be reached for so long if it had one of its own.
+func hardware(a netip.Addr) net.HardwareAddr {
+	four := a.As4()
+	return append(net.HardwareAddr{0x02, 't'}, four[:]...) // administered locally
+}
+
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
@@ -78,7 +87,7 @@ func Connect(l Link, path string) error {
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MasterIndex = l.Name, bridge.Attrs().Index
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: inside, PeerNamespace: netlink.NsFd(ns.Fd())}
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: inside, PeerHardwareAddr: hardware(l.Address.Addr()), PeerNamespace: netlink.NsFd(ns.Fd())}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("link %s: %w", l.Name, err)
 	}

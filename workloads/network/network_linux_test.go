@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
@@ -106,6 +107,46 @@ func TestPublishReplacesAllThatWasPublished(t *testing.T) {
 	})
 }
 
+// hardwareOf is the hardware address of a bridge, and of the inner end in a namespace.
+func hardwareOf(t *testing.T, bridge, path string) string {
+	t.Helper()
+	l, err := netlink.LinkByName(bridge)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	text := l.Attrs().HardwareAddr.String()
+	if path == "" {
+		return text
+	}
+	opened := make(chan *os.File)
+	go func() { // on another thread: what Connect mounts is not in this one's namespace
+		ns, err := os.Open(path)
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- ns
+	}()
+	ns := <-opened
+	defer func() { _ = ns.Close() }()
+	err = within(ns, func() error {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return err
+		}
+		defer h.Close()
+		end, err := h.LinkByName(inside)
+		if err == nil {
+			text += " " + end.Attrs().HardwareAddr.String()
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return text
+}
+
 func TestALinkIsMadeAnewAndGoesWithItsNamespace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ns")
 	t.Cleanup(func() { // made on a thread in nobody's mount namespace but the process's
@@ -121,11 +162,18 @@ func TestALinkIsMadeAnewAndGoesWithItsNamespace(t *testing.T) {
 			}
 		}
 		l := Link{Bridge: "tktest1", Name: "tk1", Address: netip.MustParsePrefix("10.213.0.2/24"), Gateway: bridge.Addr()}
+		// Who spoke with either end before reaches it at once.
+		ends := hardwareOf(t, l.Bridge, "")
 		for range 2 { // as after a kill
 			if err := Connect(l, path); err != nil {
 				t.Error(err)
 				return
 			}
+			now := hardwareOf(t, l.Bridge, path)
+			if !strings.HasPrefix(now, ends) {
+				t.Errorf("hardware addresses: got %s, want %s still", now, ends)
+			}
+			ends = now
 		}
 		if _, err := netlink.LinkByName("tk1"); err != nil {
 			t.Error(err)
