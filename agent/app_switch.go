@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/twinkeel/twinkeel/release"
@@ -248,32 +247,7 @@ func (a *Agent) inOrder(d *Deployment, names []string) []string {
 			after[n], system[n] = mf.After, mf.Class == "system"
 		}
 	}
-	return startOrder(names, after, system)
-}
-
-// startOrder sorts names: class system first, then each after those that it names. There
-// should be no circle among them; it is broken at the name that comes first.
-func startOrder(names []string, after map[string][]string, system map[string]bool) []string {
-	left := slices.Clone(names)
-	slices.SortFunc(left, func(x, y string) int {
-		if system[x] != system[y] {
-			if system[x] {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(x, y)
-	})
-	var order []string
-	for len(left) > 0 {
-		ready := slices.IndexFunc(left, func(n string) bool {
-			return !slices.ContainsFunc(after[n], func(b string) bool { return slices.Contains(left, b) })
-		})
-		ready = max(ready, 0)
-		order = append(order, left[ready])
-		left = slices.Delete(left, ready, ready+1)
-	}
-	return order
+	return workloads.StartOrder(names, after, system)
 }
 
 // wants is what a manifest asks for and this host does not grant.

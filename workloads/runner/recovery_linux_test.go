@@ -2,12 +2,14 @@ package runner_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/twinkeel/twinkeel/workloads/oci"
 )
@@ -80,6 +82,65 @@ func TestAnotherAgentFindsTheApplicationRunning(t *testing.T) {
 	}
 	if st := h.status(); !st.Running || st.Restarts != 0 {
 		t.Errorf("got %+v, want it untouched", st)
+	}
+}
+
+// Whose name comes first is not who starts first.
+func TestUnitsThatLostTheirShimsTogetherStartInTheirOrder(t *testing.T) {
+	h := newHost(t, "")
+	web := h.actor("sleep")
+	other := web
+	m := *web.Manifest
+	m.Name, m.After, m.Data = "other", []string{"web"}, nil
+	other.Manifest, other.Data = &m, nil
+	h.start(web)
+	h.start(other)
+	since := func(name string) time.Time {
+		st, err := h.Status(t.Context(), name)
+		if err != nil || !st.Running {
+			return time.Time{}
+		}
+		return st.Since
+	}
+	before := since("other")
+	var pids []int
+	for _, id := range []string{"web.0", "other.1"} {
+		pids = append(pids, oci.Groups().Members(groups+id+".shim")...)
+	}
+	kill(t, pids)
+	h.eventually("both again", func() bool { return since("web").After(before) && since("other").After(before) })
+	if first, then := since("web"), since("other"); !first.Before(then) {
+		t.Errorf("web started at %s and other at %s, want web first", first, then)
+	}
+}
+
+// A runtime that is away for a moment, just when a shim is lost, keeps neither this agent nor
+// the next one from starting its application again.
+func TestWhatCannotBeStartedAgainIsTriedAgain(t *testing.T) {
+	h := newHost(t, "")
+	real, err := exec.LookPath(runtimes(t)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.options.Runtime = filepath.Join(h.dir, "runtime")
+	away := filepath.Join(h.dir, "away")
+	script := "#!/bin/sh\ncase $* in *' run '*) [ -e " + away + " ] && echo >>" + away + " && kill -9 $$;; esac\nexec " + real + " \"$@\"\n"
+	if err := os.WriteFile(h.options.Runtime, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.open()
+	h.start(h.actor("sleep"))
+	for _, next := range []func(){func() {}, h.open} {
+		if err := os.WriteFile(away, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		kill(t, append(h.shims(), h.apps()...))
+		h.eventually("an attempt in vain", func() bool { st, err := os.Stat(away); return err == nil && st.Size() > 0 })
+		next()
+		if err := os.Remove(away); err != nil {
+			t.Fatal(err)
+		}
+		h.eventually("the application", func() bool { st, err := h.Status(t.Context(), "web"); return err == nil && st.Running })
 	}
 }
 

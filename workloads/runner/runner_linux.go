@@ -50,6 +50,10 @@ type Runner struct {
 	// mappings are to the ids of applications that were started, by the first of them. They
 	// are kept: each takes a process to make, and is what each start needs.
 	mappings map[uint32]*mount.Mapping
+	// failed counts the recoveries in a row that did not mend everything; pending says that
+	// the next one is on its way.
+	failed  int
+	pending bool
 }
 
 var (
@@ -60,7 +64,8 @@ var (
 )
 
 // Open returns a Runner, after it has ended what an earlier one wanted to end, and has
-// started again whatever lost its shim.
+// started again whatever lost its shim. What of that fails is tried again and again: one
+// unit must not keep the others from being run.
 func Open(ctx context.Context, o Options) (*Runner, error) {
 	// Applications' own users pass through these directories, and list none of them.
 	if err := os.MkdirAll(o.Run, 0o711); err != nil {
@@ -70,7 +75,13 @@ func Open(ctx context.Context, o Options) (*Runner, error) {
 	if r.Instance == "" {
 		r.Instance = "twinkeel"
 	}
-	return r, r.Recover(ctx)
+	if _, err := readBook(r.Run); err != nil {
+		return nil, err
+	}
+	if err := r.Recover(ctx); err != nil {
+		r.Log.Error("not everything that ran runs again", "err", err)
+	}
+	return r, nil
 }
 
 // View returns what looks into the units of the host's one Runner, from another process
@@ -93,40 +104,6 @@ func (r *Runner) edit(b *book, name string, change func(*roles)) error {
 	change(&entry)
 	b.Units[name] = entry
 	return b.write(r.Run)
-}
-
-// Recover starts again what lost its shim, ends what was to end, and publishes what is to
-// be published. It is called by Open, and by whoever wants to look again.
-func (r *Runner) Recover(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	b, err := readBook(r.Run)
-	if err != nil {
-		return err
-	}
-	var problems []error
-	known := map[string]bool{}
-	for name, entry := range b.Units {
-		if entry.Old != "" {
-			problems = append(problems, r.finish(ctx, entry.Old), r.edit(b, name, func(e *roles) { e.Old = "" }))
-		}
-		for _, id := range []string{entry.Unit, entry.Try} {
-			if id == "" {
-				continue
-			}
-			known[id] = true
-			if up, err := r.alive(id); up || err != nil {
-				problems = append(problems, err)
-				continue
-			}
-			r.Log.Warn("shim is gone; starting the application again", "app", name)
-			if err := r.respawn(ctx, id, id == entry.Try); err != nil {
-				problems = append(problems, fmt.Errorf("app %s: %w", name, err))
-			}
-		}
-	}
-	problems = append(problems, r.sweep(ctx, known), r.publish(ctx, b))
-	return errors.Join(problems...)
 }
 
 // respawn starts a new shim for an order that has lost its own.
@@ -183,33 +160,6 @@ func (r *Runner) bridge(ctx context.Context, o *shim.Order) error {
 	}
 	return network.Up(ctx, r.Bridge, netip.PrefixFrom(o.Link.Gateway, o.Link.Address.Bits()))
 }
-
-// watch waits for the end of a shim that nobody asked for.
-func (r *Runner) watch(o *shim.Order, ended <-chan struct{}) {
-	<-ended
-	time.Sleep(watchPause) // a shim that is killed again and again must not keep us busy
-	ctx, cancel := context.WithTimeout(context.Background(), recoverTime)
-	defer cancel()
-	r.mu.Lock()
-	b, err := readBook(r.Run)
-	r.mu.Unlock()
-	if err != nil {
-		r.Log.Error("cannot look after applications", "err", err)
-		return
-	}
-	entry := b.Units[o.Unit.Name()]
-	if entry.Unit != o.ID && entry.Try != o.ID {
-		return // it was stopped
-	}
-	if err := r.Recover(ctx); err != nil {
-		r.Log.Error("application cannot be started again", "app", o.Unit.Name(), "err", err)
-	}
-}
-
-const (
-	watchPause  = 200 * time.Millisecond
-	recoverTime = time.Minute
-)
 
 // sweep takes directories away that no role names: of starts and stops that were cut.
 func (r *Runner) sweep(ctx context.Context, known map[string]bool) error {

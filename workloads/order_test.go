@@ -1,8 +1,10 @@
-package agent
+package workloads_test
 
 import (
 	"strings"
 	"testing"
+
+	"github.com/twinkeel/twinkeel/workloads"
 )
 
 // No set with a circle is chosen. One that runs all the same, since before hosts asked, has
@@ -18,7 +20,7 @@ func TestACircleThatRunsAlreadyIsBroken(t *testing.T) {
 		{map[string][]string{"a": {"b"}, "b": {"a"}}, map[string]bool{"b": true}, "c b a"},
 		{map[string][]string{"b": {"b"}}, nil, "a c b"},
 	} {
-		if got := strings.Join(startOrder([]string{"a", "b", "c"}, c.after, c.system), " "); got != c.want {
+		if got := strings.Join(workloads.StartOrder([]string{"a", "b", "c"}, c.after, c.system), " "); got != c.want {
 			t.Errorf("%v: got %q, want %q", c.after, got, c.want)
 		}
 	}
