@@ -104,6 +104,7 @@ type Agent struct {
 
 	mem        sync.Mutex         // guards what follows
 	wake       context.CancelFunc // ends the daemon's nap
+	poke       bool               // it was ended for a poll
 	polls      uint64
 	doing      string // what op's holder does, for people
 	doingSince time.Time
@@ -114,6 +115,7 @@ type Agent struct {
 
 	appOffers   map[string]appOffer // what the newest poll found, by name
 	appProblems map[string]Reason   // why apps do not run, by name
+	appBroken   bool                // see noteBroken
 }
 
 // lastCheck is what the newest poll found. It is not kept on disk: a poll that finds

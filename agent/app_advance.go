@@ -18,6 +18,12 @@ func (a *Agent) advanceApps(ctx context.Context) (AppTransaction, error) {
 	if a.o.Apps == nil {
 		return AppTransaction{Phase: AppIdle}, nil
 	}
+	t, err := a.stepApps(ctx)
+	a.noteBroken(ctx, t, err)
+	return t, err
+}
+
+func (a *Agent) stepApps(ctx context.Context) (AppTransaction, error) {
 	for range 64 {
 		if err := ctx.Err(); err != nil {
 			return AppTransaction{}, err

@@ -309,7 +309,11 @@ func (a *Agent) restartApp(ctx context.Context, m machine, name string) (*Outcom
 		_, err = a.advanceApps(ctx)
 		return o, err
 	}
-	return o, a.runApp(ctx, m, w)
+	err = a.runApp(ctx, m, w)
+	if err != nil && ctx.Err() == nil {
+		a.problem(name, err)
+	}
+	return o, err
 }
 
 // console is the runner's, if it has one.

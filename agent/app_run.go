@@ -79,6 +79,9 @@ func (a *Agent) problem(name string, err error) {
 		why = r.Reason
 	}
 	a.appProblems[name] = why
+	if a.wake != nil {
+		a.wake()
+	}
 }
 
 // runApp starts one application of a committed deployment, or of one on trial. An image

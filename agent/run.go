@@ -26,7 +26,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		wait = first
 	}
 	for ctx.Err() == nil {
-		if err := a.sleep(ctx, wait); err != nil {
+		if err := a.rest(ctx, wait); err != nil {
 			break
 		}
 		wait = a.cycle(ctx, true)
@@ -42,16 +42,16 @@ func (a *Agent) Once(ctx context.Context) error {
 	return a.last.err
 }
 
-// sleep waits, but not longer than until something changed.
-func (a *Agent) sleep(ctx context.Context, d time.Duration) error {
+// sleep waits, but not longer than until something changed: woken.
+func (a *Agent) sleep(ctx context.Context, d time.Duration) (woken bool, err error) {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a.mem.Lock()
-	a.wake = cancel
+	a.wake, a.poke = cancel, false
 	a.mem.Unlock()
 	// Only the outer context ends the agent; the inner one ends the nap.
 	_ = a.o.Clock.Sleep(inner, d)
-	return ctx.Err()
+	return inner.Err() != nil, ctx.Err()
 }
 
 // cycle does one round of work and returns how long to wait for the next.
@@ -222,6 +222,7 @@ func (a *Agent) nudge() {
 	a.mem.Lock()
 	defer a.mem.Unlock()
 	if a.wake != nil {
+		a.poke = true
 		a.wake()
 	}
 }

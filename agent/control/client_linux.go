@@ -157,7 +157,7 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 			return line, nil
 		case errors.Is(err, bufio.ErrBufferFull):
 		case errors.Is(err, io.EOF):
-			return nil, fmt.Errorf("the daemon hung up: %w", io.ErrUnexpectedEOF)
+			return nil, fmt.Errorf("the daemon ended, or hung up, before it answered; what was under way goes on when it is back: %w", io.ErrUnexpectedEOF)
 		default:
 			return nil, err
 		}
