@@ -12,8 +12,8 @@ import (
 // again before anything that runs is touched: a level of isolation is never lowered, and a
 // version that runs is not given up for one that cannot.
 func (a *Agent) canRun(ctx context.Context, mf *release.AppManifest) (why *Reason, notes []string, err error) {
-	if a.o.Apps.Ready == nil {
-		return nil, nil, nil
+	if why := a.tooOpen(mf); why != nil || a.o.Apps.Ready == nil {
+		return why, nil, nil
 	}
 	notes, err = a.o.Apps.Ready(ctx, mf)
 	if ctx.Err() != nil {
@@ -23,6 +23,17 @@ func (a *Agent) canRun(ctx context.Context, mf *release.AppManifest) (why *Reaso
 		return &Reason{CodeIncompatible, fmt.Sprintf("app %s %s cannot run on this host: %v", mf.Name, mf.Version, err)}, notes, nil
 	}
 	return nil, notes, nil
+}
+
+// tooOpen says that a manifest asks for less isolation than this host wants of every
+// application, nil if not. It is not given more instead: what it could then do, such as to
+// use a device, nobody tried.
+func (a *Agent) tooOpen(mf *release.AppManifest) *Reason {
+	least := a.o.Apps.Isolation
+	if !release.IsolatesLess(mf.Isolation.Level, least) {
+		return nil
+	}
+	return &Reason{CodeIncompatible, fmt.Sprintf("app %s %s asks for isolation level %s, and this host runs nothing below level %s ([apps] isolation)", mf.Name, mf.Version, mf.Isolation.Level, least)}
 }
 
 // canStart is canRun, of this boot: it says, too, what the version needs and others have or

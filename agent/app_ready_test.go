@@ -171,3 +171,52 @@ func TestAReleaseWhoseApplicationsTheHostCannotRunIsNotStaged(t *testing.T) {
 		t.Errorf("once it can: got release %s, want %s", got, s.os)
 	}
 }
+
+// A host may want more isolation of every application than a manifest asks for. What runs
+// already goes on until it ends.
+func TestWhatAsksForLessIsolationThanTheHostWantsIsRefused(t *testing.T) {
+	m := appMachine(t, 1, appV1)
+	m.Net.Serve(apps().files[appV2])
+	m.Options.Apps.Isolation = "sandbox"
+	const text = "asks for isolation level container, and this host runs nothing below level sandbox"
+	began := len(m.Trace())
+	m.Process(sim.Once) // by itself
+	err := changeWeb(t, m, agent.Request{App: &agent.AppRequest{Do: agent.AppUpdate}, Force: true})
+	if agent.CodeOf(err) != agent.CodeIncompatible || !strings.Contains(err.Error(), "web 2 "+text) {
+		t.Errorf("update: got %v, want %q in it", err, text)
+	}
+	untouched(t, m, "1", began)
+	root := apps().apps[1].Manifest.Image.Root.String()
+	if slices.ContainsFunc(m.Trace()[began:], func(l string) bool { return strings.Contains(l, root) || strings.Contains(l, root[:12]) }) {
+		t.Errorf("the image was fetched\n%s", tailOf(m))
+	}
+	why := func() (a agent.AppStatus) {
+		m.Process(func(a2 *agent.Agent) {
+			sim.Once(a2)
+			r, err := a2.Do(context.Background(), agent.Request{Verb: agent.VerbApps, App: &agent.AppRequest{Do: agent.AppWhy, Name: "web"}}, nil)
+			if err != nil || len(r.Apps.Apps) != 1 {
+				t.Fatalf("why: got %+v, %v", r.Apps, err)
+			}
+			a = r.Apps.Apps[0]
+		})
+		if !slices.ContainsFunc(a.Reasons, func(r agent.Reason) bool { return r.Code == agent.CodeIncompatible && strings.Contains(r.Text, text) }) {
+			t.Errorf("why: got %+v, want %q", a.Reasons, text)
+		}
+		return a
+	}
+	if a := why(); a.State != "running" {
+		t.Errorf("before the next boot: got %s, want that it goes on", a.State)
+	}
+	m.Restart(sim.Rebooted)
+	if a := why(); a.State != "failed" {
+		t.Errorf("after the next boot: got %s, want that it is not started", a.State)
+	}
+	wantApp(t, m, "")
+	for _, level := range []string{"vm", "container"} {
+		m.Options.Apps.Isolation = level
+		m.Process(sim.Once)
+		if web, _ := m.Apps.Running("web"); (web != "") != (level == "container") {
+			t.Errorf("on a host that wants level %s web %q runs", level, web)
+		}
+	}
+}

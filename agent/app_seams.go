@@ -15,10 +15,12 @@ type Apps struct {
 	Allow  []string // permissions that any app gets, as "name" or "name=value"
 	Deny   []string // permissions that no app gets, whoever grants them
 	Arch   string   // of this machine, as in a manifest
-	Images AppImages
-	Data   AppData
-	Runner workloads.Runner
-	Prober workloads.Prober
+	// Isolation is the level below which nothing is run; "": any.
+	Isolation string
+	Images    AppImages
+	Data      AppData
+	Runner    workloads.Runner
+	Prober    workloads.Prober
 	// Doctor, if set, says what an operator should know of how apps are kept apart here.
 	Doctor func(context.Context) []string
 	// Ready, if set, says why this host cannot run what a manifest describes, whatever is in

@@ -207,6 +207,9 @@ func (a *Agent) bringUp(ctx context.Context, w DeployedApp, start func(context.C
 	if err != nil {
 		return err
 	}
+	if why := a.tooOpen(mf); why != nil {
+		return &Refusal{*why, nil}
+	}
 	verified, err := a.verifyApp(ctx, w)
 	if err != nil {
 		return err

@@ -63,7 +63,7 @@ type AppRun struct {
 
 // AppIsolation is the least that has to stand between app and host.
 type AppIsolation struct {
-	Level string `json:"level"` // container, sandbox or vm
+	Level string `json:"level"` // see CheckIsolation
 	// Kernel is the path in the image of a unikernel or kernel that level vm boots;
 	// empty: the host's own.
 	Kernel string `json:"kernel,omitempty"`
@@ -250,7 +250,7 @@ func (m *AppManifest) Validate() error {
 	}
 	for _, c := range []struct{ what, got, among string }{
 		{"arch", m.Arch, "any amd64 arm64"}, {"class", m.Class, "app system"},
-		{"isolation", m.Isolation.Level, "container sandbox vm"}, {"network mode", m.Network.Mode, "none private host"},
+		{"isolation", m.Isolation.Level, isolationLevels}, {"network mode", m.Network.Mode, "none private host"},
 		{"strategy", m.Update.Strategy, "stop-start parallel socket"}, {"restart", m.Update.Restart, "always on-failure never"},
 	} {
 		if err := oneOf(c.what, c.got, c.among); err != nil {

@@ -3,6 +3,7 @@ package release
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -215,4 +216,17 @@ func (m *AppManifest) validateRest() error {
 		}
 	}
 	return nil
+}
+
+// isolationLevels are what can stand between an application and the host, the least first.
+const isolationLevels = "container sandbox vm"
+
+// CheckIsolation refuses what is no level of isolation: container, sandbox or vm.
+func CheckIsolation(level string) error { return oneOf("isolation", level, isolationLevels) }
+
+// IsolatesLess reports whether level got keeps an application less apart than level want; one
+// that is not known keeps it apart from nothing.
+func IsolatesLess(got, want string) bool {
+	levels := strings.Fields(isolationLevels)
+	return slices.Index(levels, got) < slices.Index(levels, want)
 }

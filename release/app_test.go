@@ -252,3 +252,14 @@ func FuzzAppDirective(f *testing.F) {
 		}
 	})
 }
+
+func TestLevelsOfIsolationHaveAnOrder(t *testing.T) {
+	levels := []string{"", "container", "sandbox", "vm"}
+	for i, got := range levels {
+		for j, want := range levels {
+			if less := release.IsolatesLess(got, want); less != (i < j) {
+				t.Errorf("%q below %q: got %t", got, want, less)
+			}
+		}
+	}
+}

@@ -15,6 +15,7 @@ channel = "stable"
 [apps]
 allow = ["outbound", "device=/dev/ttyUSB0"]
 keep = 2
+isolation = "sandbox"
 [[app]]
 name = "web"
 publisher = "acme"
@@ -32,6 +33,9 @@ func TestAHostWithoutSlotsMayRunApplications(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []config.App{{Name: "web", Publisher: "acme", Version: v, Deny: []string{"host-network"}}}
+	if c.Apps.Isolation != "sandbox" {
+		t.Errorf("least isolation: got %q, want sandbox", c.Apps.Isolation)
+	}
 	if c.HasSlots() || !reflect.DeepEqual(c.Apps.Wanted, want) || c.Apps.Keep != 2 || len(c.Apps.Allow) != 2 {
 		t.Errorf("got slots %t, %+v; want none, %+v", c.HasSlots(), c.Apps, want)
 	}
@@ -52,6 +56,7 @@ func TestBadApplicationsAreRefusedWithFileLineAndKey(t *testing.T) {
 		"a path as a name":     {minimal + "[[app]]\nname = \"../web\"\npublisher = \"acme\"\n", "app[0]: name"},
 		"one name twice":       {minimal + app + app, "app[1]: an app called \"web\" stands in this file already"},
 		"no version":           {minimal + app + "version = 2\n", "app[0].version"},
+		"no level":             {minimal + "[apps]\nisolation = \"chroot\"\n", "apps.isolation: isolation: got \"chroot\", want one of: container sandbox vm"},
 		"keep nothing":         {minimal + "[apps]\nkeep = 0\n", "apps.keep: got 0, want 1 to 64"},
 		"a network that is no": {minimal + "[apps]\nnetwork = \"10.0.0.1/16\"\n", "apps.network"},
 		"no table":             {minimal + "app = 3\n", "app: "},

@@ -52,7 +52,10 @@ type Apps struct {
 	Allow    []string // permissions that every app gets, as name or name=value
 	Deny     []string // permissions that no app gets
 	Keep     int      // parked generations of an app's data
-	Wanted   []App
+	// Isolation is the level (container, sandbox, vm) below which no app is run; one whose
+	// manifest asks for less is refused. Default: container, and so none.
+	Isolation string
+	Wanted    []App
 }
 
 // App is one [[app]] table: an application that this host is to run.
@@ -106,7 +109,7 @@ func Default() *Config {
 		Slots:   map[partitions.Slot]map[string]string{partitions.A: {}, partitions.B: {}},
 		Boot:    Boot{Loader: "auto", Tries: 3, Reboot: []string{"systemctl", "reboot"}},
 		Poll:    Poll{Interval: 30 * time.Minute},
-		Apps:    Apps{Path: "/var/lib/twinkeel-apps", Instance: "twinkeel", Bridge: "twinkeel0", Network: "10.89.0.0/16", Keep: 4},
+		Apps:    Apps{Path: "/var/lib/twinkeel-apps", Instance: "twinkeel", Bridge: "twinkeel0", Network: "10.89.0.0/16", Keep: 4, Isolation: "container"},
 		Health:  Health{Deadline: 10 * time.Minute, Soak: 2 * time.Minute},
 	}
 }

@@ -54,6 +54,7 @@ var keys = map[string]setter{
 	"apps.allow":       list(func(c *Config, l []string) error { return setGrants(&c.Apps.Allow, l) }),
 	"apps.deny":        list(func(c *Config, l []string) error { return setGrants(&c.Apps.Deny, l) }),
 	"apps.keep":        setKeep,
+	"apps.isolation":   text(func(c *Config) *string { return &c.Apps.Isolation }, release.CheckIsolation),
 	"health.soak":      duration(func(c *Config) *time.Duration { return &c.Health.Soak }, 0, 24*time.Hour),
 }
 

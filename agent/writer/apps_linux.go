@@ -48,7 +48,7 @@ func openApps(c *config.Config, state durable.Dir, log *slog.Logger) (*agent.App
 	if err != nil {
 		return nil, err
 	}
-	a := &agent.Apps{Allow: c.Apps.Allow, Deny: c.Apps.Deny, Keep: c.Apps.Keep, Arch: runtime.GOARCH, Images: images, Data: volumes}
+	a := &agent.Apps{Allow: c.Apps.Allow, Deny: c.Apps.Deny, Keep: c.Apps.Keep, Isolation: c.Apps.Isolation, Arch: runtime.GOARCH, Images: images, Data: volumes}
 	for _, w := range c.Apps.Wanted {
 		a.Wanted = append(a.Wanted, agent.AppWish(w))
 	}
