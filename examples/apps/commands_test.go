@@ -27,10 +27,11 @@ func (s *story) status(args ...string) agent.AppStatus {
 	s.t.Helper()
 	var a agent.AppAnswer
 	s.decode(&a, args...)
-	if len(a.Apps) != 1 || a.Apps[0].Name != s.app || a.Apps[0].Version == nil {
+	i := slices.IndexFunc(a.Apps, func(a agent.AppStatus) bool { return a.Name == s.app && a.Version != nil })
+	if i < 0 {
 		s.t.Fatalf("app %s: got %+v, want %s, installed", strings.Join(args, " "), a.Apps, s.app)
 	}
-	return a.Apps[0]
+	return a.Apps[i]
 }
 
 func (s *story) data() []agent.AppParked {

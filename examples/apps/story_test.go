@@ -2,7 +2,6 @@ package apps
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,10 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -28,7 +24,7 @@ import (
 type story struct {
 	t              *testing.T
 	app            string // its name
-	after          string // which one notes, then called board, starts after; "": none
+	after          string // which one those that are built start after; "": none
 	instance       string
 	dir, bin, site string
 	agent          *exec.Cmd
@@ -42,7 +38,7 @@ func newStory(t *testing.T, app string) *story {
 	}
 	// Another copy of this test, or a host's own agent, is not disturbed.
 	instance := fmt.Sprintf("tkstory%d", os.Getpid())
-	s := &story{t: t, app: app, instance: instance, dir: dir, bin: filepath.Join(dir, "bin"), site: filepath.Join(dir, "site")}
+	s := &story{t: t, app: app, instance: instance, dir: dir, bin: commands.dir, site: filepath.Join(dir, "site")}
 	t.Cleanup(func() {
 		s.killDaemon()
 		if err := oci.Groups().Kill(context.Background(), "/"+instance); err != nil {
@@ -53,7 +49,7 @@ func newStory(t *testing.T, app string) *story {
 		}
 	})
 	for _, err := range []error{
-		os.Chmod(dir, 0o711), os.Mkdir(s.bin, 0o755),
+		os.Chmod(dir, 0o711),
 		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
 		unix.Mount("none", "/run", "tmpfs", 0, "mode=755"),
 		loopback(),
@@ -63,7 +59,6 @@ func newStory(t *testing.T, app string) *story {
 			t.Fatal(err)
 		}
 	}
-	s.run(0, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", s.bin+"/", "../../cmd/twinkeel", "../../cmd/twinkeeld", "../../cmd/twinkeel-shim", "../../cmd/twinkeel-server", "./notes")
 	s.server("init", s.site, "--spare", filepath.Join(dir, "spare"))
 	web := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(s.site, "repository"))))
 	t.Cleanup(web.Close)
@@ -128,9 +123,15 @@ func (s *story) twinkeel(status int, args ...string) string {
 // More is put at the end of its app.toml.
 func (s *story) build(kind string, version, format int, more ...string) string {
 	s.t.Helper()
-	name, after := "notes", ""
+	return s.buildAs("notes", 8081, kind, version, format, more...)
+}
+
+// buildAs is build under another name, behind a port of the host.
+func (s *story) buildAs(name string, port int, kind string, version, format int, more ...string) string {
+	s.t.Helper()
+	after := ""
 	if s.after != "" {
-		name, after = "board", fmt.Sprintf("after = [%q]", s.after)
+		after = fmt.Sprintf("after = [%q]", s.after)
 	}
 	text := fmt.Sprintf(`publisher = "acme"
 name = %[4]q
@@ -140,7 +141,7 @@ version = "%[1]d.0"
 mode = "private"
 [[network.publish]]
 name = "http"
-host = 8081
+host = %[5]d
 app = 8080
 [health]
 http = ":8080/health"
@@ -150,7 +151,7 @@ probation = "300ms"
 [update]
 dataFormat = %[2]d
 dataReads = %[2]d
-`, version, format, after, name) + strings.Join(more, "\n")
+`, version, format, after, name, port) + strings.Join(more, "\n")
 	spec := filepath.Join(s.dir, "app.toml")
 	if err := os.WriteFile(spec, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
@@ -203,10 +204,12 @@ func (s *story) killDaemon() {
 }
 
 // get is what the application answers; empty: it does not.
-func (s *story) get() string {
+func (s *story) get() string { return s.getFrom(8081) }
+
+func (s *story) getFrom(port int) string {
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:8081/", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/", port), nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -229,12 +232,17 @@ func (s *story) ask(r *http.Request) string {
 
 func (s *story) post(note string) {
 	s.t.Helper()
-	r, err := http.NewRequest(http.MethodPost, "http://127.0.0.1:8081/", strings.NewReader(note))
+	s.postTo(8081, note)
+}
+
+func (s *story) postTo(port int, note string) {
+	s.t.Helper()
+	r, err := http.NewRequest(http.MethodPost, fmt.Sprintf("http://127.0.0.1:%d/", port), strings.NewReader(note))
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.ask(r)
-	s.contains(s.get(), note)
+	s.contains(s.getFrom(port), note)
 }
 
 // wants waits for a version with its notes.
@@ -244,70 +252,6 @@ func (s *story) wants(version string, notes ...string) {
 		got := strings.Split(strings.TrimSpace(s.get()), "\n")
 		return len(got) == len(notes)+2 && got[0] == "version "+version && strings.Join(got[2:], "\n") == strings.Join(notes, "\n")
 	})
-}
-
-// killAt kills the agent when it begins a step of an update, with the shims of
-// applications or without them. Whoever comes next makes the old version or the new one
-// of it, with its data.
-func (s *story) killAt(step string, shims bool) {
-	s.t.Helper()
-	s.killDaemon()
-	s.watch = &trap{marker: []byte("step=" + strconv.Quote(step)), bare: []byte("step=" + step + " "), seen: make(chan struct{})}
-	s.daemon()
-	update := exec.Command(filepath.Join(s.bin, "twinkeel"), "--config", filepath.Join(s.dir, "twinkeel.toml"), "app", "update", "notes", "2.0", "--force")
-	if err := update.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	select {
-	case <-s.watch.seen:
-	case <-time.After(time.Minute):
-		s.t.Fatalf("the agent never came to %s", step)
-	}
-	if shims {
-		s.killShims()
-	}
-	s.killDaemon()
-	_ = update.Wait() // however it ended
-	s.watch = nil
-	s.daemon()
-	s.eventually("an end of what was killed at "+step, func() bool {
-		return !strings.Contains(s.twinkeel(0, "app", "status"), "transaction")
-	})
-	s.eventually("an answer after what was killed at "+step, func() bool { return s.get() != "" })
-	if strings.HasPrefix(s.get(), "version 2\n") {
-		s.wants("2", "buy milk", "call Ada")
-		s.twinkeel(0, "app", "rollback", "notes", "--data=restore")
-	}
-	s.wants("1", "buy milk", "call Ada")
-}
-
-// killShims kills every shim, and the agent.
-func (s *story) killShims() {
-	links, _ := filepath.Glob("/proc/[0-9]*/exe")
-	for _, l := range links {
-		exe, err := os.Readlink(l)
-		if err != nil || exe != filepath.Join(s.bin, "twinkeeld") && exe != filepath.Join(s.bin, "twinkeel-shim") {
-			continue
-		}
-		if pid, err := strconv.Atoi(strings.Split(l, "/")[2]); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
-}
-
-// trap waits for words in the agent's log.
-type trap struct {
-	marker, bare []byte
-	seen         chan struct{}
-	once         sync.Once
-}
-
-// Write implements io.Writer. The agent logs a step before it takes it.
-func (p *trap) Write(b []byte) (int, error) {
-	if bytes.Contains(b, p.marker) || bytes.Contains(b, p.bare) {
-		p.once.Do(func() { close(p.seen) })
-	}
-	return len(b), nil
 }
 
 // follows reads an application's output, with what comes later, until a line is in it.
@@ -336,9 +280,15 @@ func (s *story) follows(want string) {
 // live is the content of the live generation of the data.
 func (s *story) live() []byte {
 	s.t.Helper()
-	files, err := filepath.Glob(filepath.Join(s.generation(s.liveGeneration()), "data/*"))
+	return s.content(s.generation(s.liveGeneration()))
+}
+
+// content is that of a generation.
+func (s *story) content(generation string) []byte {
+	s.t.Helper()
+	files, err := filepath.Glob(filepath.Join(generation, "data/*"))
 	if err != nil || len(files) == 0 {
-		s.t.Fatalf("live generation: got files %v, %v", files, err)
+		s.t.Fatalf("%s: got files %v, %v", generation, files, err)
 	}
 	var all []byte
 	for _, f := range files {

@@ -18,7 +18,7 @@ func TestNginxIsUpdatedWhileAClientAsks(t *testing.T) {
 	}
 	s.eventually("an answer", func() bool { return ask("8080") == nil })
 	s.after = "nginx"
-	s.server("app", "publish", s.site, s.build("1", 1, 1), "--channel", "stable")
+	s.server("app", "publish", s.site, s.buildAs("board", 8081, "1", 1, 1), "--channel", "stable")
 	s.twinkeel(0, "app", "update", "board")
 	s.post("buy milk")
 	behind := s.since("board")
