@@ -190,17 +190,14 @@ func (a *Agent) readAppManifest(ctx context.Context, c *signing.Client, src sign
 	if err != nil {
 		return trustRefusal("read manifest "+name, err)
 	}
-	mf, err := release.DecodeAppManifest(b)
+	mf, app, err := a.st.known.app(b)
 	if err == nil && (mf.Name != want.Name || mf.Publisher != want.Publisher || mf.Version.String() != v.String()) {
 		err = fmt.Errorf("manifest %s: describes %s/%s %s", name, mf.Publisher, mf.Name, mf.Version)
-	}
-	if err == nil {
-		o.app, err = mf.Digest()
 	}
 	if err != nil {
 		return &Refusal{Reason{CodeUntrusted, err.Error()}, err}
 	}
-	o.manifest, o.raw = mf, b
+	o.manifest, o.app, o.raw = mf, app, b
 	return nil
 }
 

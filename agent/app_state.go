@@ -168,15 +168,18 @@ func (a *Agent) saveApps(name string, v any) error {
 // is damaged, the pointer is whole and says what runs: there is nothing under way, and
 // what was begun is begun anew.
 func (a *Agent) appJournal() (AppTransaction, error) {
-	t := AppTransaction{Phase: AppIdle}
 	if a.o.Apps == nil {
-		return t, nil
+		return AppTransaction{Phase: AppIdle}, nil
 	}
+	var t AppTransaction
 	err := a.loadApps(fileJournal, &t)
 	if errors.Is(err, errDamaged) {
 		a.log.Warn("journal of applications is damaged; the slot's pointer counts", "err", err)
 		// Its number is lost with it. Names of generations must not come back.
 		return AppTransaction{Phase: AppIdle, Seq: uint64(a.now().Unix())}, nil
+	}
+	if t.Phase == "" {
+		t.Phase = AppIdle
 	}
 	return t, err
 }

@@ -19,6 +19,7 @@ const maxRecords = 512
 type Records struct {
 	mu           sync.Mutex
 	made, before map[question]answer // before: until made grew too large
+	owners       map[reflect.Type]owner
 }
 
 // question is what bytes are as a T.
@@ -66,9 +67,9 @@ type file struct {
 
 // parsed is the body as a T.
 type parsed struct {
-	is   reflect.Value
-	deep []int // the fields of is that point to something
-	err  error
+	is  reflect.Value
+	own owner
+	err error
 }
 
 // foreign are the top-level fields of the body that a T does not have, never changed.
@@ -95,7 +96,21 @@ func (r *Records) wrote(b []byte, e *envelope, t reflect.Type) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.put(question{reflect.TypeFor[file](), string(b)}, answer{value: f})
+	if q := (question{reflect.TypeFor[file](), string(b)}); !r.known(q) {
+		r.put(q, answer{value: f})
+	}
+}
+
+// known reports whether there is an answer, and keeps it; mu is held.
+func (r *Records) known(q question) bool {
+	if _, known := r.made[q]; known {
+		return true
+	}
+	a, known := r.before[q]
+	if known {
+		r.put(q, a)
+	}
+	return known
 }
 
 // parse is json.Unmarshal of f's body into to, which is zero.
@@ -104,9 +119,8 @@ func (r *Records) parse(f *file, to reflect.Value) error {
 	if p.err != nil {
 		return p.err
 	}
-	to.Set(p.is)
-	for _, i := range p.deep {
-		own(to.Field(i))
+	if to.Set(p.is); p.own != nil {
+		p.own(to)
 	}
 	return nil
 }
@@ -120,29 +134,22 @@ func (r *Records) parsed(f *file, t reflect.Type) parsed {
 		}
 	}
 	v := reflect.New(t)
-	p := parsed{is: v.Elem(), err: json.Unmarshal(f.Body, v.Interface())}
-	for i := range t.NumField() {
-		if field := t.Field(i); field.IsExported() && !flat(field.Type) {
-			p.deep = append(p.deep, i)
-		}
-	}
+	p := parsed{is: v.Elem(), own: r.owner(t), err: json.Unmarshal(f.Body, v.Interface())}
 	f.as = append(f.as, p)
 	return p
 }
 
-// flat reports whether values of a type point to nothing that can be changed.
-func flat(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
-		return false
-	case reflect.Struct:
-		for i := range t.NumField() {
-			if f := t.Field(i); f.IsExported() && !flat(f.Type) {
-				return false
-			}
+// owner is ownerOf; mu is held.
+func (r *Records) owner(t reflect.Type) owner {
+	o, known := r.owners[t]
+	if !known {
+		if r.owners == nil {
+			r.owners = map[reflect.Type]owner{}
 		}
+		o = ownerOf(t)
+		r.owners[t] = o
 	}
-	return true
+	return o
 }
 
 // beside returns the top-level fields of f's body that a T does not have.
@@ -206,41 +213,91 @@ func (r *Records) app(raw []byte) (*release.AppManifest, release.Digest, error) 
 	return &own, p.(parsed).digest, nil
 }
 
-// own gives v, a copy of a value, its own copy of all that it points to.
-func own(v reflect.Value) {
-	switch v.Kind() {
+// owner gives a value, a copy of another one, its own copy of all that it points to. A nil one
+// is for types whose values point to nothing that can be changed.
+type owner func(v reflect.Value)
+
+// ownerOf returns the owner for values of a type, which does not contain itself.
+func ownerOf(t reflect.Type) owner {
+	switch t.Kind() {
 	case reflect.Pointer:
-		if !v.IsNil() {
-			p := reflect.New(v.Type().Elem())
-			p.Elem().Set(v.Elem())
-			own(p.Elem())
-			v.Set(p)
-		}
+		return pointerOwner(t.Elem(), ownerOf(t.Elem()))
 	case reflect.Slice:
-		if !v.IsNil() {
-			s := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
-			reflect.Copy(s, v)
+		return sliceOwner(t, ownerOf(t.Elem()))
+	case reflect.Map:
+		return mapOwner(t, ownerOf(t.Elem()))
+	case reflect.Struct:
+		return structOwner(t)
+	}
+	return nil
+}
+
+func pointerOwner(t reflect.Type, own owner) owner {
+	return func(v reflect.Value) {
+		if v.IsNil() {
+			return
+		}
+		p := reflect.New(t)
+		if p.Elem().Set(v.Elem()); own != nil {
+			own(p.Elem())
+		}
+		v.Set(p)
+	}
+}
+
+func sliceOwner(t reflect.Type, own owner) owner {
+	return func(v reflect.Value) {
+		if v.IsNil() {
+			return
+		}
+		s := reflect.MakeSlice(t, v.Len(), v.Len())
+		if reflect.Copy(s, v); own != nil {
 			for i := range s.Len() {
 				own(s.Index(i))
 			}
-			v.Set(s)
 		}
-	case reflect.Map:
-		if !v.IsNil() {
-			m := reflect.MakeMapWithSize(v.Type(), v.Len())
-			for _, k := range v.MapKeys() {
-				x := reflect.New(v.Type().Elem()).Elem()
+		v.Set(s)
+	}
+}
+
+func mapOwner(t reflect.Type, own owner) owner {
+	return func(v reflect.Value) {
+		if v.IsNil() {
+			return
+		}
+		m := reflect.MakeMapWithSize(t, v.Len())
+		for _, k := range v.MapKeys() {
+			x := v.MapIndex(k)
+			if own != nil {
+				x = reflect.New(t.Elem()).Elem()
 				x.Set(v.MapIndex(k))
 				own(x)
-				m.SetMapIndex(k, x)
 			}
-			v.Set(m)
+			m.SetMapIndex(k, x)
 		}
-	case reflect.Struct:
-		for i := range v.NumField() {
-			if f := v.Field(i); f.CanSet() {
-				own(f)
+		v.Set(m)
+	}
+}
+
+func structOwner(t reflect.Type) owner {
+	type field struct {
+		at  int
+		own owner
+	}
+	var deep []field // those that point to something
+	for i := range t.NumField() {
+		if f := t.Field(i); f.IsExported() {
+			if own := ownerOf(f.Type); own != nil {
+				deep = append(deep, field{i, own})
 			}
+		}
+	}
+	if len(deep) == 0 {
+		return nil
+	}
+	return func(v reflect.Value) {
+		for _, f := range deep {
+			f.own(v.Field(f.at))
 		}
 	}
 }

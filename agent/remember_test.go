@@ -25,6 +25,27 @@ func TestRecordsAreNotSharedByTheirReaders(t *testing.T) {
 	}
 }
 
+// Nor does what is done to a map, or to what its values point to.
+func TestMapsOfRecordsAreNotSharedByTheirReaders(t *testing.T) {
+	s := testStore(t, 1)
+	want := &appChoices{Apps: map[string]appChoice{"web": {Hold: &Hold{Reason: "a"}, Grants: []string{"x"}}}}
+	if err := s.save(fileApps, want); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		var got appChoices
+		if err := s.load(fileApps, &got); err != nil {
+			t.Fatal(err)
+		}
+		web := got.Apps["web"]
+		if len(got.Apps) != 1 || web.Hold == nil || web.Hold.Reason != "a" || len(web.Grants) != 1 || web.Grants[0] != "x" {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+		web.Hold.Reason, web.Grants[0] = "changed", "changed"
+		got.Apps["db"] = web
+	}
+}
+
 // However many records there were, those read last are what they are.
 func TestRecordsAreBounded(t *testing.T) {
 	r := &Records{}

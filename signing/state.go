@@ -79,14 +79,14 @@ type told struct {
 
 // summary lists the roles that the session holds.
 func (s *session) summary() []RoleState {
-	out := []RoleState{{metadata.ROOT, s.core.Root.Signed.Version, s.core.Root.Signed.Expires}}
+	out := append(make([]RoleState, 0, 3+len(s.roles)), RoleState{metadata.ROOT, s.core.Root.Signed.Version, s.core.Root.Signed.Expires})
 	if t := s.core.Timestamp; t != nil {
 		out = append(out, RoleState{metadata.TIMESTAMP, t.Signed.Version, t.Signed.Expires})
 	}
 	if n := s.core.Snapshot; n != nil {
 		out = append(out, RoleState{metadata.SNAPSHOT, n.Signed.Version, n.Signed.Expires})
 	}
-	var roles []RoleState
+	roles := make([]RoleState, 0, len(s.roles))
 	for _, r := range s.roles {
 		if r.name == metadata.TARGETS {
 			out = append(out, RoleState{r.name, r.version, r.expires})

@@ -2,7 +2,6 @@ package signing
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"strconv"
@@ -19,6 +18,9 @@ const (
 
 // targetsDir is the sub-directory of the cache.
 const targetsDir = "targets"
+
+// numberDigits is how long numbers in names of its files are at least.
+const numberDigits = 12
 
 // content returns the bytes of a target that a role lists as f, from the cache or src.
 func (c *Client) content(ctx context.Context, src Source, s *session, name string, f file, limit int64) ([]byte, error) {
@@ -73,7 +75,10 @@ func parseEntry(name string) (entry, bool) {
 	return e, err == nil && err2 == nil && size >= 0 && name == entryName(e)
 }
 
-func entryName(e entry) string { return fmt.Sprintf("%012d-%d-%s", e.number, e.size, e.id) }
+func entryName(e entry) string {
+	number := strconv.FormatUint(e.number, 10)
+	return strings.Repeat("0", max(0, numberDigits-len(number))) + number + "-" + strconv.FormatInt(e.size, 10) + "-" + e.id
+}
 
 // entries returns those names that are the cache's files', oldest first, and those of what
 // does not belong there.

@@ -3,6 +3,7 @@ package diff
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -22,6 +23,7 @@ func (c *creator) code(ctx context.Context) error {
 	extents := c.cut()
 	c.head.Segments = make([]deltas.Segment, len(extents))
 	coders := make([]*coder, c.threads)
+	defer func() { c.coders.put(!c.hasOld, coders) }()
 	// spooled[i] is closed once the payload of segment i-1 is in the spool.
 	spooled := make([]chan struct{}, len(extents)+1)
 	for i := range spooled {
@@ -30,7 +32,8 @@ func (c *creator) code(ctx context.Context) error {
 	close(spooled[0])
 	return parallel(ctx, c.threads, len(extents), func(ctx context.Context, worker, i int) error {
 		if coders[worker] == nil {
-			coders[worker] = &coder{full: !c.hasOld, differ: differ{old: c.old, new: c.new, areas: c.areas}}
+			coders[worker] = c.coders.take(!c.hasOld)
+			coders[worker].differ = differ{old: c.old, new: c.new, areas: c.areas}
 		}
 		e := extents[i]
 		payload, err := c.payload(coders[worker], e)
@@ -87,6 +90,43 @@ type coder struct {
 	differ   differ
 	data     []byte
 	payload  []byte
+}
+
+// Coders keep the tables of compressors, tens of megabytes for each thread, from one Create to
+// the next. What is made does not depend on them. The zero value is ready to use.
+type Coders struct {
+	mu   sync.Mutex
+	free map[bool][]*coder // by whether they code full images
+}
+
+func (c *Coders) take(full bool) *coder {
+	if c != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if n := len(c.free[full]); n > 0 {
+			k := c.free[full][n-1]
+			c.free[full] = c.free[full][:n-1]
+			return k
+		}
+	}
+	return &coder{full: full}
+}
+
+func (c *Coders) put(full bool, used []*coder) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.free == nil {
+		c.free = map[bool][]*coder{}
+	}
+	for _, k := range used {
+		if k != nil {
+			k.differ = differ{} // it holds the images
+			c.free[full] = append(c.free[full], k)
+		}
+	}
 }
 
 // encode returns the payload of k.data, list, and what k.differ made.

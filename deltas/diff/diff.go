@@ -33,6 +33,7 @@ type Options struct {
 	Threads  int                     // 0 = as many as there are processors
 	Spool    Spool                   // empty; nil = memory
 	Progress func(done, total int64) // called now and then with work done, in bytes; never concurrently
+	Coders   *Coders                 // nil = new ones
 }
 
 // Result says what was made.
@@ -101,6 +102,7 @@ type creator struct {
 	hasOld                   bool
 	new                      image
 	threads                  int
+	coders                   *Coders
 	spool                    Spool
 	progress                 *progress
 	index                    *index  // of old, or nil
@@ -113,7 +115,7 @@ type creator struct {
 }
 
 func newCreator(old, new *Source, o Options) (*creator, error) {
-	c := &creator{threads: o.Threads, spool: o.Spool, hasOld: old != nil}
+	c := &creator{threads: o.Threads, coders: o.Coders, spool: o.Spool, hasOld: old != nil}
 	if c.threads <= 0 {
 		c.threads = runtime.GOMAXPROCS(0)
 	}

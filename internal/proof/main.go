@@ -48,7 +48,7 @@ func main() {
 	flag.BoolVar(&s.cuts, "two-cuts", false, "every two cuts of the exhaustive stories, and not a sample")
 	flag.DurationVar(&s.sitting, "for", 0, "end the histories after so long, as SIGTERM does; 0: not")
 	flag.Parse()
-	debug.SetGCPercent(800) // histories are short and leave nothing behind
+	debug.SetGCPercent(400) // histories are short and leave nothing behind
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var page strings.Builder

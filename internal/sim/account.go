@@ -24,7 +24,7 @@ type account struct {
 	spoilt    bool                      // one copy of the boot record was, and was not written since
 	versions  map[string]int64          // of metadata files, by role, as last seen
 	seen      map[string]*byte          // files of the state directory that were looked at
-	journal   journal                   // the one that was read last
+	records   map[*byte]any             // what files of the state directory say, a *read of what they hold
 	appTrial  appTrial                  // of applications, the newest one
 	failures  failures
 }
@@ -60,7 +60,7 @@ func (m *Machine) proven(d release.Digest) {
 // remember takes into account what was denied since the last look.
 func (m *Machine) remember() {
 	if b := m.State.stable["denials.json"]; m.fresh("denials.json", b) {
-		for _, d := range denialsIn(b) {
+		for _, d := range m.denialsIn(b) {
 			if m.forgiven[d] {
 				continue
 			}
@@ -74,7 +74,7 @@ func (m *Machine) remember() {
 		}
 	}
 	if b := m.State.stable["journal.json"]; m.fresh("journal.json", b) && bytes.Contains(b, []byte(agent.Reverting)) {
-		if t, whole := m.transaction(b); whole && t.Phase == agent.Reverting && t.Verdict != nil {
+		if t, whole := record[agent.Transaction](m, b); whole && t.Phase == agent.Reverting && t.Verdict != nil {
 			// The verdict stands from here on, wherever it is written down next.
 			if r := m.Holds(t.Slot); r != nil {
 				m.deny(r.Manifest.Deployment(), r.Manifest.Attempt)
@@ -86,12 +86,15 @@ func (m *Machine) remember() {
 	}
 }
 
+// denialRecord is what denials.json holds.
+type denialRecord struct {
+	Denials []agent.Denial `json:"denials"`
+}
+
 // denialsIn reads denials.json.
-func denialsIn(b []byte) []agent.Denial {
-	var r struct {
-		Denials []agent.Denial `json:"denials"`
-	}
-	if !Record(b, &r) {
+func (m *Machine) denialsIn(b []byte) []agent.Denial {
+	r, whole := record[denialRecord](m, b)
+	if !whole {
 		return nil
 	}
 	return r.Denials
@@ -120,7 +123,7 @@ func (m *Machine) Allow() {
 	if s := m.loader.durable(); !s.Denied.IsZero() {
 		m.pardoned[s.Denied] = true
 	}
-	for _, d := range denialsIn(m.State.stable["denials.json"]) {
+	for _, d := range m.denialsIn(m.State.stable["denials.json"]) {
 		m.forgiven[d] = true
 	}
 	clear(m.denied)
@@ -135,7 +138,7 @@ func (m *Machine) Forget(file string) {
 		return
 	}
 	clear(m.denied)
-	for _, d := range denialsIn(m.State.stable["denials.json"]) {
+	for _, d := range m.denialsIn(m.State.stable["denials.json"]) {
 		m.deny(d.Deployment, d.Attempt)
 	}
 	clear(m.seen)
@@ -166,9 +169,31 @@ func Record(b []byte, v any) bool {
 	return json.Unmarshal(e.Body, v) == nil
 }
 
+// read is what a file was read to.
+type read[T any] struct {
+	says  T // not to be changed
+	whole bool
+}
+
+// record is Record of a file of the machine's state directory. Files that were written never
+// change, so each is read once.
+func record[T any](m *Machine, b []byte) (T, bool) {
+	if len(b) == 0 {
+		var none T
+		return none, false
+	}
+	r, known := m.records[&b[0]].(*read[T])
+	if !known {
+		r = &read[T]{}
+		r.whole = Record(b, &r.says)
+		m.records[&b[0]] = r
+	}
+	return r.says, r.whole
+}
+
 // Journal returns the transaction that the journal tells of.
 func (m *Machine) Journal() agent.Transaction {
-	t, whole := m.transaction(m.State.view["journal.json"])
+	t, whole := record[agent.Transaction](m, m.State.view["journal.json"])
 	if !whole {
 		return agent.Transaction{Phase: agent.Idle}
 	}
@@ -178,32 +203,9 @@ func (m *Machine) Journal() agent.Transaction {
 	return t
 }
 
-// transaction reads a journal.
-func (m *Machine) transaction(b []byte) (t agent.Transaction, whole bool) {
-	if len(b) == 0 {
-		return t, false
-	}
-	if m.journal.bytes != &b[0] {
-		m.journal = journal{bytes: &b[0]}
-		m.journal.whole = Record(b, &m.journal.says)
-	}
-	return m.journal.says, m.journal.whole
-}
-
-// journal is one that was read, and what it says. Files that were written never change.
-type journal struct {
-	bytes *byte
-	says  agent.Transaction
-	whole bool
-}
-
 // Denied reports whether the host refuses a release, and why.
 func (m *Machine) Denied(r *Release) (code string, denied bool) {
-	var list struct {
-		Denials []agent.Denial `json:"denials"`
-	}
-	Record(m.State.view["denials.json"], &list)
-	for _, d := range list.Denials {
+	for _, d := range m.denialsIn(m.State.view["denials.json"]) {
 		if d.Deployment == r.Manifest.Deployment() && r.Manifest.Attempt <= d.Attempt {
 			return d.Code, true
 		}
@@ -214,7 +216,7 @@ func (m *Machine) Denied(r *Release) (code string, denied bool) {
 // Denials lists the deployments that the host refuses.
 func (m *Machine) Denials() []release.Digest {
 	var all []release.Digest
-	for _, d := range denialsIn(m.State.view["denials.json"]) {
+	for _, d := range m.denialsIn(m.State.view["denials.json"]) {
 		all = append(all, d.Deployment)
 	}
 	return all

@@ -10,16 +10,16 @@ import (
 
 // allOrNothing is law 7 for a unit that is about to be started.
 func (m *Machine) allOrNothing(u workloads.Unit) {
-	var p agent.Pointer
-	var d agent.Deployment
 	file := "slot-" + m.boot.Slot.String() + ".json"
-	if !Record(m.State.stable[file], &p) {
+	p, whole := record[agent.Pointer](m, m.State.stable[file])
+	if !whole {
 		// It was spoilt. What is made of the rest does not last on a full disk, and comes out
 		// the same in the next boot.
-		Record(m.State.view[file], &p)
+		p, _ = record[agent.Pointer](m, m.State.view[file])
 	}
-	if !Record(m.State.stable[fmt.Sprintf("deployment-%d.json", p.Current)], &d) {
-		Record(m.State.stable[fmt.Sprintf("deployment-%d.copy.json", p.Current)], &d)
+	d, whole := record[agent.Deployment](m, m.State.stable[fmt.Sprintf("deployment-%d.json", p.Current)])
+	if !whole {
+		d, _ = record[agent.Deployment](m, m.State.stable[fmt.Sprintf("deployment-%d.copy.json", p.Current)])
 	}
 	digest, _ := u.Manifest.Digest() // Start has worked it out before
 	if w, has := d.App(u.Name()); !has || w.App != digest || w.Generation != u.Generation {
@@ -37,13 +37,16 @@ type appTrial struct {
 // appTrialsEnd is law 15 for a unit that is about to be started or tried: of a version that
 // is on trial, in at most as many boots as the OS has tries.
 func (m *Machine) appTrialsEnd(u workloads.Unit) {
-	var t agent.AppTransaction
-	if apps := m.State.subs["apps"]; apps == nil || !Record(apps.stable["journal.json"], &t) || t.Phase != agent.AppTrial && t.Phase != agent.AppSwitching {
+	apps := m.State.subs["apps"]
+	if apps == nil {
 		return
 	}
-	var from agent.Deployment
+	t, whole := record[agent.AppTransaction](m, apps.stable["journal.json"])
+	if !whole || t.Phase != agent.AppTrial && t.Phase != agent.AppSwitching {
+		return
+	}
 	digest, _ := u.Manifest.Digest() // Start has worked it out before
-	Record(m.State.stable[fmt.Sprintf("deployment-%d.json", t.From)], &from)
+	from, _ := record[agent.Deployment](m, m.State.stable[fmt.Sprintf("deployment-%d.json", t.From)])
 	if w, had := from.App(u.Name()); had && w.App == digest {
 		return // the old set
 	}

@@ -47,8 +47,7 @@ func (m *Machine) bounded() {
 func (m *Machine) Tidy() {
 	var pointed []uint64
 	for _, slot := range partitions.Slots {
-		var p agent.Pointer
-		if Record(m.State.view["slot-"+slot.String()+".json"], &p) {
+		if p, whole := record[agent.Pointer](m, m.State.view["slot-"+slot.String()+".json"]); whole {
 			pointed = append(pointed, p.Current, p.Previous)
 		}
 	}

@@ -129,7 +129,10 @@ func (d *Dir) Remove(name string) error {
 
 // apply makes a change that readers see at once and that is not durable yet.
 func (d *Dir) apply(op nameOp) {
-	d.names, d.list = append(d.names, op), nil
+	if _, there := d.view[op.name]; op.remove || !there {
+		d.list = nil
+	}
+	d.names = append(d.names, op)
 	op.on(d.view)
 }
 
@@ -210,6 +213,7 @@ func (d *Dir) Wipe() {
 
 // Damage replaces what a file holds, as bit rot does.
 func (d *Dir) Damage(name string, data []byte) {
+	data = slices.Clone(data) // a file that was written never changes
 	d.stable[name], d.view[name], d.list = data, data, nil
 	d.w.note("%s/%s is spoilt", d.name, name)
 }
@@ -236,7 +240,7 @@ func (d *Dir) settle() {
 	for _, op := range d.names {
 		op.on(d.stable)
 	}
-	d.names = nil
+	d.names = d.names[:0]
 }
 
 func (d *Dir) crash(fate Fate) {

@@ -43,7 +43,8 @@ const maxSpare = 4
 // NewDisk adds a zeroed disk to the world. Reads and writes have to be multiples of
 // align bytes at multiples of align.
 func (w *World) NewDisk(name string, size int64, sector int, align int64) *Disk {
-	d := &Disk{w: w, name: name, born: uint64(len(w.parts)) + 1, sector: sector, align: align, stable: w.Memory.take(size), view: w.Memory.take(size)}
+	b := w.Memory.take(size)
+	d := &Disk{w: w, name: name, born: uint64(len(w.parts)) + 1, sector: sector, align: align, stable: b.stable, view: b.view, spare: b.spare}
 	w.parts = append(w.parts, d)
 	return d
 }
@@ -52,25 +53,29 @@ func (w *World) NewDisk(name string, size int64, sector int, align int64) *Disk 
 // pointer is none.
 type Memory struct {
 	mu   sync.Mutex
-	free map[int64][][]byte // by size
+	free map[int64][]buffers // by size
 }
 
-// take returns size zeroed bytes.
-func (m *Memory) take(size int64) []byte {
-	if m == nil {
-		return make([]byte, size)
+// buffers are the memory of a disk.
+type buffers struct {
+	stable, view []byte
+	spare        [][]byte
+}
+
+// take returns the memory of a disk of size bytes, zeroed.
+func (m *Memory) take(size int64) buffers {
+	if m != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if list := m.free[size]; len(list) > 0 {
+			b := list[len(list)-1]
+			m.free[size] = list[:len(list)-1]
+			clear(b.stable)
+			clear(b.view)
+			return b
+		}
 	}
-	m.mu.Lock()
-	list := m.free[size]
-	if len(list) == 0 {
-		m.mu.Unlock()
-		return make([]byte, size)
-	}
-	b := list[len(list)-1]
-	m.free[size] = list[:len(list)-1]
-	m.mu.Unlock()
-	clear(b)
-	return b
+	return buffers{stable: make([]byte, size), view: make([]byte, size)}
 }
 
 // End leaves the memory of the world's disks to others. Nothing of it may be used again.
@@ -81,13 +86,14 @@ func (w *World) End() {
 	w.Memory.mu.Lock()
 	defer w.Memory.mu.Unlock()
 	if w.Memory.free == nil {
-		w.Memory.free = map[int64][][]byte{}
+		w.Memory.free = map[int64][]buffers{}
 	}
 	for _, p := range w.parts {
 		if d, ok := p.(*Disk); ok {
+			d.drop()
 			size := d.Size()
-			w.Memory.free[size] = append(w.Memory.free[size], d.stable, d.view)
-			d.stable, d.view = nil, nil
+			w.Memory.free[size] = append(w.Memory.free[size], buffers{d.stable, d.view, d.spare})
+			d.stable, d.view, d.spare = nil, nil, nil
 		}
 	}
 }

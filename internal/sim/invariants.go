@@ -188,8 +188,8 @@ func (m *Machine) unhealthyNeverReturns(r *Release, t agent.Transaction) {
 
 // heldBack is law 13 the other way round: what an operator holds is not permitted.
 func (m *Machine) heldBack(r *Release, t agent.Transaction) {
-	var h agent.Hold
-	if !Record(m.State.view["hold.json"], &h) || t.Force || t.Kind == agent.KindRollback {
+	h, whole := record[agent.Hold](m, m.State.view["hold.json"])
+	if !whole || t.Force || t.Kind == agent.KindRollback {
 		return
 	}
 	if h.Until.IsZero() || m.now.Before(h.Until) {

@@ -72,7 +72,7 @@ func NewMachine(seed uint64, start time.Time, size int64, root []byte, factory *
 func NewMachineIn(w *World, size int64, root []byte, factory *Release, open OpenLoader) (*Machine, error) {
 	m := &Machine{World: w, Net: w.NewNet(), State: w.NewDir("state"), Releases: []*Release{factory}}
 	m.account = account{committed: factory.Manifest.Version, epoch: factory.Manifest.Epoch, lower: map[string]bool{},
-		denied: map[release.Digest]uint64{}, pardoned: map[release.Digest]bool{}, forgiven: map[agent.Denial]bool{}, versions: map[string]int64{}, seen: map[string]*byte{}}
+		denied: map[release.Digest]uint64{}, pardoned: map[release.Digest]bool{}, forgiven: map[agent.Denial]bool{}, versions: map[string]int64{}, seen: map[string]*byte{}, records: map[*byte]any{}}
 	m.panics.inTrial = map[release.Digest]bool{}
 	m.failures = failures{seen: map[uint64]bool{}, failed: map[string]bool{}}
 	m.slots = &Slots{w: w, running: func() partitions.Slot { return m.boot.Slot }, writers: map[*Disk]int{}}

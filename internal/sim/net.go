@@ -176,19 +176,22 @@ func (n *Net) Decode(ctx context.Context, payload []byte, s deltas.Segment, base
 	if base != nil {
 		base = cached{base}
 	}
-	var plan bytes.Buffer
-	if err := n.Plans.decode(&n.decoder, payload, s, base, &plan); err != nil {
+	plan, err := n.Plans.decode(&n.decoder, payload, s, base)
+	if err != nil {
 		return nil, err
 	}
 	switch fault {
 	case Drop, Stall, Gone, Redirect:
 		return nil, unavailable("decode", "the fetcher has died")
 	case Endless, Page:
-		noise := make([]byte, plan.Len()+4096)
+		noise := make([]byte, len(plan)+4096)
 		n.w.scramble(noise)
 		return io.NopCloser(bytes.NewReader(noise)), nil
 	}
-	return io.NopCloser(bytes.NewReader(n.spoil(fault, plan.Bytes()))), nil
+	if fault != NoFault {
+		plan = n.spoil(fault, slices.Clone(plan))
+	}
+	return io.NopCloser(bytes.NewReader(plan)), nil
 }
 
 // cached is a base as the fetcher reads it: by a descriptor and through the page cache, and

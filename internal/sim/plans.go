@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/twinkeel/twinkeel/deltas"
@@ -35,34 +36,36 @@ type piece struct {
 	data []byte
 }
 
-// decode appends to plan what the decoder makes of payload. A nil p remembers nothing.
-func (p *Plans) decode(d *decode.Decoder, payload []byte, s deltas.Segment, base io.ReaderAt, plan *bytes.Buffer) error {
+// decode returns what the decoder makes of payload, not to be changed. A nil p remembers
+// nothing.
+func (p *Plans) decode(d *decode.Decoder, payload []byte, s deltas.Segment, base io.ReaderAt) ([]byte, error) {
+	var plan bytes.Buffer
 	if p == nil {
-		return d.Decode(payload, s, base, plan)
+		err := d.Decode(payload, s, base, &plan)
+		return plan.Bytes(), err
 	}
 	p.mu.Lock()
 	known := p.made[asked{string(payload), s, base != nil}]
 	p.mu.Unlock()
 	again := &reads{base: base}
 	if known != nil && again.alike(known.reads) {
-		plan.Write(known.plan)
-		return nil
+		return known.plan, nil
 	}
 	key := asked{string(payload), s, base != nil}
 	var from io.ReaderAt
 	if base != nil {
 		from = again
 	}
-	if err := d.Decode(payload, s, from, plan); err != nil || again.failed || known != nil {
-		return err
+	if err := d.Decode(payload, s, from, &plan); err != nil || again.failed || known != nil {
+		return plan.Bytes(), err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.made == nil {
 		p.made = map[asked]*decoded{}
 	}
-	p.made[key] = &decoded{bytes.Clone(plan.Bytes()), again.done}
-	return nil
+	p.made[key] = &decoded{plan.Bytes(), again.done}
+	return plan.Bytes(), nil
 }
 
 // reads notes what is read of a base. What was read by alike is not read a second time.
@@ -76,11 +79,12 @@ type reads struct {
 
 // alike reads the given pieces and reports whether they are the same.
 func (r *reads) alike(want []piece) bool {
-	for _, w := range want {
-		b := make([]byte, len(w.data))
+	var b []byte
+	for i, w := range want {
+		b = slices.Grow(b[:0], len(w.data))[:len(w.data)]
 		n, err := r.base.ReadAt(b, w.at)
-		r.ahead, r.err = append(r.ahead, piece{w.at, b[:n]}), err
 		if err != nil || !bytes.Equal(b, w.data) {
+			r.ahead, r.err = append(slices.Clone(want[:i]), piece{w.at, b[:n]}), err
 			return false
 		}
 	}

@@ -34,9 +34,8 @@ func TestARememberedPlanIsTheOneThatWouldBeMade(t *testing.T) {
 		if failing > 0 {
 			w.FailAt(failing)
 		}
-		var out bytes.Buffer
-		err := p.decode(new(decode.Decoder), payload, s, reader{d}, &out)
-		return out.Bytes(), err != nil, w.Trace()
+		plan, err := p.decode(new(decode.Decoder), payload, s, reader{d})
+		return plan, err != nil, w.Trace()
 	}
 	for _, rot := range []int64{-1, -1, 0, 5 * release.BlockSize, 39 * release.BlockSize, -1} {
 		for failing := range 4 {

@@ -29,10 +29,11 @@ const (
 type Publisher struct {
 	Expires time.Time // of everything that is signed
 
-	set   *publisher.Set
-	ring  *publisher.Ring
-	files map[string][]byte
-	root  []byte
+	coders diff.Coders
+	set    *publisher.Set
+	ring   *publisher.Ring
+	files  map[string][]byte
+	root   []byte
 }
 
 // NewPublisher makes a repository without releases. It keeps its keys in dir, which is
@@ -187,7 +188,7 @@ func (p *Publisher) delta(old release.Image, from, to []byte, salt release.Salt)
 
 func (p *Publisher) container(old *diff.Source, image []byte, salt release.Salt) (release.Blob, error) {
 	var out bytes.Buffer
-	made, err := diff.Create(context.Background(), old, &diff.Source{Reader: bytes.NewReader(image), Size: int64(len(image)), Salt: salt}, &out, diff.Options{Threads: 1})
+	made, err := diff.Create(context.Background(), old, &diff.Source{Reader: bytes.NewReader(image), Size: int64(len(image)), Salt: salt}, &out, diff.Options{Threads: 1, Coders: &p.coders})
 	if err != nil {
 		return release.Blob{}, err
 	}

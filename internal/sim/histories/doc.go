@@ -11,7 +11,8 @@
 // agent.
 //
 // Repositories are made once and shared by all histories, and so is what was worked out of
-// them: verdicts over signatures, hashes of images, the plans that payloads were decoded to.
+// them: verdicts over signatures, what files were parsed to, hashes of images, the plans that
+// payloads were decoded to.
 // Nothing here has any logic of a transaction. It is imported by tests, and by the command
 // that writes docs/PROOF.md.
 package histories

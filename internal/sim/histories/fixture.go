@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/internal/sim"
 	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/release"
@@ -52,6 +53,7 @@ const (
 // Shelf makes the repositories that histories share, each when it is first asked for.
 type Shelf struct {
 	verdicts [repositories]signing.Verdicts // of each repository: they have no file in common
+	records  [repositories]agent.Records    // likewise: most of what is read more than once is signed
 	plans    sim.Plans
 	hashes   verity.Hashes
 	searched sim.Searched

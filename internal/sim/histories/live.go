@@ -109,7 +109,7 @@ func (s *Shelf) begin(h *History, repo *Repository, quiet bool) (*life, error) {
 		return nil, err
 	}
 	m.Releases, m.MetadataVersions = repo.Releases, repo.versions
-	m.Options.Verdicts, m.Options.Records = &s.verdicts[h.Repository%repositories], &agent.Records{}
+	m.Options.Verdicts, m.Options.Records = &s.verdicts[h.Repository%repositories], &s.records[h.Repository%repositories]
 	m.Options.Hashes, m.Net.Plans, m.Net.Searched = &s.hashes, &s.plans, &s.searched
 	repo.want(m)
 	l := &life{h: h, repo: repo, m: m, offered: map[*sim.Release]bool{repo.Factory: true}, seen: map[*sim.Release]bool{}}
