@@ -110,23 +110,17 @@ func tailOf(m *sim.Machine) string {
 
 // play lives through the story with at most one fault, and returns how many effects and
 // calls it had.
-func (s besideStory) play(t *testing.T, n int, fate sim.Fate, as sim.End) (effects, calls int) {
+func (s besideStory) play(t *testing.T, f appFault) (effects, calls int) {
 	t.Helper()
-	m := machineIn(t, besideWorld(), s.app, uint64(n), s.installed...)
+	m := machineIn(t, besideWorld(), s.app, uint64(f.n), s.installed...)
 	m.Net.Serve(besideWorld().files[s.stage])
-	m.Fate = fate
-	switch {
-	case n > 0 && as == sim.Returned:
-		m.FailAt(n)
-	case n > 0:
-		m.CutAt(n, as)
-	}
+	f.strike(m)
 	began := len(m.Trace())
 	start, called := m.Effects(), m.Calls()
 	s.settle(t, m)
 	effects, calls = m.Effects()-start, m.Calls()-called
 	m.Calm()
-	if n == 0 && s.seamless && slices.ContainsFunc(m.Trace()[began:], func(l string) bool { return strings.Contains(l, "stop app") }) {
+	if f.n == 0 && s.seamless && slices.ContainsFunc(m.Trace()[began:], func(l string) bool { return strings.Contains(l, "stop app") }) {
 		t.Errorf("what runs was stopped\n%s", tailOf(m))
 	}
 	s.settle(t, m)
@@ -134,15 +128,15 @@ func (s besideStory) play(t *testing.T, n int, fate sim.Fate, as sim.End) (effec
 	served := m.Apps.Served(s.app)
 	switch {
 	case len(m.Broken()) > 0:
-		t.Fatalf("%s %d, %s: %s\n%s", as, n, fate, strings.Join(m.Broken(), "\n"), tailOf(m))
+		t.Fatalf("%s: %s\n%s", f, strings.Join(m.Broken(), "\n"), tailOf(m))
 	case got != s.want || m.Apps.Trial(s.app) != "":
-		t.Fatalf("%s %d, %s: %q serves and %q is tried, want %q alone\n%s", as, n, fate, got, m.Apps.Trial(s.app), s.want, tailOf(m))
+		t.Fatalf("%s: %q serves and %q is tried, want %q alone\n%s", f, got, m.Apps.Trial(s.app), s.want, tailOf(m))
 	case slices.ContainsFunc(served, func(v string) bool { return !slices.Contains(s.served, v) }):
-		t.Fatalf("%s %d, %s: clients were led to %v, want %v\n%s", as, n, fate, served, s.served, tailOf(m))
+		t.Fatalf("%s: clients were led to %v, want %v\n%s", f, served, s.served, tailOf(m))
 	}
 	m.QuietWhenIdle()
 	if len(m.Broken()) > 0 {
-		t.Fatalf("%s %d, %s: %s\n%s", as, n, fate, strings.Join(m.Broken(), "\n"), tailOf(m))
+		t.Fatalf("%s: %s\n%s", f, strings.Join(m.Broken(), "\n"), tailOf(m))
 	}
 	return effects, calls
 }
@@ -151,20 +145,7 @@ func TestASwitchSurvivesEverySingleFault(t *testing.T) {
 	for _, s := range besideStories {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			effects, calls := s.play(t, 0, sim.Lost, sim.PowerCut)
-			if effects == 0 {
-				t.Fatal("the story has no effects")
-			}
-			step := appCuts(t, effects)
-			for n := 1; n <= effects; n += step {
-				s.play(t, n, sim.Lost, sim.PowerCut)
-				s.play(t, n, sim.Mixed, sim.PowerCut)
-				s.play(t, n, sim.Lost, sim.Killed)
-			}
-			for n := 1; n <= calls; n += appCuts(t, calls) {
-				s.play(t, n, sim.Lost, sim.Returned)
-			}
-			t.Logf("%d effects, %d calls, each %dth", effects, calls, step)
+			everyFault(t, func(f appFault) (effects, calls int) { return s.play(t, f) })
 		})
 	}
 }

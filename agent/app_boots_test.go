@@ -112,42 +112,26 @@ func TestATrialThatTakesTheMachineDownEndsThroughEverySingleFault(t *testing.T) 
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := downs[i]()
-			play := func(n int, fate sim.Fate, as sim.End) (effects, calls int) {
-				m := machineIn(t, w, "web", uint64(n), 0)
+			everyFault(t, func(f appFault) (effects, calls int) {
+				m := machineIn(t, w, "web", uint64(f.n), 0)
 				_, before := m.Apps.Running("web")
 				kept := string(before)
 				m.Net.Serve(w.files[1])
-				m.Fate = fate
-				switch {
-				case n > 0 && as == sim.Returned:
-					m.FailAt(n)
-				case n > 0:
-					m.CutAt(n, as)
-				}
+				f.strike(m)
 				start, called := m.Effects(), m.Calls()
 				goDown(m)
 				effects, calls = m.Effects()-start, m.Calls()-called
 				m.Calm()
 				if times := goDown(m); times > 3 {
-					t.Errorf("cut %d: the machine went down %d times", n, times)
+					t.Errorf("%s: the machine went down %d times", f, times)
 				}
 				wantApp(t, m, "1")
 				_, after := m.Apps.Running("web")
 				if !strings.HasPrefix(string(after), kept) || strings.Contains(string(after), "2") {
-					t.Fatalf("cut %d, %s: data: got %q, want %q and what version 1 wrote since", n, fate, after, kept)
+					t.Fatalf("%s: data: got %q, want %q and what version 1 wrote since", f, after, kept)
 				}
 				return effects, calls
-			}
-			effects, calls := play(0, sim.Lost, sim.PowerCut)
-			for n := 1; n <= effects; n += appCuts(t, effects) {
-				play(n, sim.Lost, sim.PowerCut)
-				play(n, sim.Mixed, sim.PowerCut)
-				play(n, sim.Lost, sim.Killed)
-			}
-			for n := 1; n <= calls; n += appCuts(t, calls) {
-				play(n, sim.Lost, sim.Returned)
-			}
-			t.Logf("%d effects, %d calls", effects, calls)
+			})
 		})
 	}
 }

@@ -69,25 +69,19 @@ func (s orderStory) give(m *sim.Machine) (err error) {
 }
 
 // play gives the order with at most one fault, and once more if nothing came of it.
-func (s orderStory) play(t *testing.T, n int, fate sim.Fate, as sim.End) (effects, calls int) {
+func (s orderStory) play(t *testing.T, f appFault) (effects, calls int) {
 	t.Helper()
-	m := appMachine(t, uint64(n), appV1, appV2)
+	m := appMachine(t, uint64(f.n), appV1, appV2)
 	wantApp(t, m, "2")
 	m.Restart(sim.Rebooted) // so that it has written more than a version does at once
 	m.Process(sim.Once)
 	_, data := m.Apps.Running("web")
 	kept := string(data)
-	m.Fate = fate
-	switch {
-	case n > 0 && as == sim.Returned:
-		m.FailAt(n)
-	case n > 0:
-		m.CutAt(n, as)
-	}
+	f.strike(m)
 	start, called := m.Effects(), m.Calls()
 	err := s.give(m)
 	effects, calls = m.Effects()-start, m.Calls()-called
-	if n == 0 && err != nil {
+	if f.n == 0 && err != nil {
 		t.Fatal(err)
 	}
 	m.Calm()
@@ -96,7 +90,7 @@ func (s orderStory) play(t *testing.T, n int, fate sim.Fate, as sim.End) (effect
 			m.Process(sim.Once)
 		}
 		if b := m.Broken(); len(b) > 0 {
-			t.Fatalf("%s %d, %s: %s\n%s", as, n, fate, strings.Join(b, "\n"), tailOf(m))
+			t.Fatalf("%s: %s\n%s", f, strings.Join(b, "\n"), tailOf(m))
 		}
 		return s.done(m, kept)
 	}
@@ -104,10 +98,10 @@ func (s orderStory) play(t *testing.T, n int, fate sim.Fate, as sim.End) (effect
 		m.Restart(sim.Rebooted) // and it stays so
 		rest()
 		if version, data := m.Apps.Running("web"); version != "2" || !strings.HasPrefix(string(data), kept) {
-			t.Fatalf("%s %d, %s: not done, and got version %q on %q, want 2 on %q\n%s", as, n, fate, version, data, kept, tailOf(m))
+			t.Fatalf("%s: not done, and got version %q on %q, want 2 on %q\n%s", f, version, data, kept, tailOf(m))
 		}
 		if err := s.give(m); err != nil || !rest() {
-			t.Fatalf("%s %d, %s: a second time: got %v, want it done\n%s", as, n, fate, err, tailOf(m))
+			t.Fatalf("%s: a second time: got %v, want it done\n%s", f, err, tailOf(m))
 		}
 	}
 	return effects, calls
@@ -117,17 +111,7 @@ func TestWhatAnOperatorOrdersIsDoneOrNotThroughEverySingleFault(t *testing.T) {
 	for _, s := range orderStories {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			effects, calls := s.play(t, 0, sim.Lost, sim.PowerCut)
-			step := appCuts(t, effects)
-			for n := 1; n <= effects; n += step {
-				s.play(t, n, sim.Lost, sim.PowerCut)
-				s.play(t, n, sim.Mixed, sim.PowerCut)
-				s.play(t, n, sim.Lost, sim.Killed)
-			}
-			for n := 1; n <= calls; n += appCuts(t, calls) {
-				s.play(t, n, sim.Lost, sim.Returned)
-			}
-			t.Logf("%d effects, %d calls, each %dth", effects, calls, step)
+			everyFault(t, func(f appFault) (effects, calls int) { return s.play(t, f) })
 		})
 	}
 }

@@ -136,13 +136,13 @@ func (s osStory) settle(m *sim.Machine) {
 }
 
 // play lives through the story with at most one fault.
-func (s osStory) play(t *testing.T, n int, fate sim.Fate, as sim.End) (effects, calls int) {
+func (s osStory) play(t *testing.T, f appFault) (effects, calls int) {
 	t.Helper()
-	return s.playIn(t, uint64(n), n, fate, as)
+	return s.playIn(t, uint64(f.n), f)
 }
 
 // playIn is play in the world of a seed.
-func (s osStory) playIn(t *testing.T, seed uint64, n int, fate sim.Fate, as sim.End) (effects, calls int) {
+func (s osStory) playIn(t *testing.T, seed uint64, f appFault) (effects, calls int) {
 	t.Helper()
 	m := s.begin(t, seed)
 	kept := map[string]string{}
@@ -153,13 +153,7 @@ func (s osStory) playIn(t *testing.T, seed uint64, n int, fate sim.Fate, as sim.
 	if s.dies {
 		m.Restart(sim.Rebooted)
 	}
-	m.Fate = fate
-	switch {
-	case n > 0 && as == sim.Returned:
-		m.FailAt(n)
-	case n > 0:
-		m.CutAt(n, as)
-	}
+	f.strike(m)
 	start, called := m.Effects(), m.Calls()
 	s.settle(m)
 	effects, calls = m.Effects()-start, m.Calls()-called
@@ -167,7 +161,7 @@ func (s osStory) playIn(t *testing.T, seed uint64, n int, fate sim.Fate, as sim.
 	s.settle(m)
 	say := func(format string, args ...any) {
 		t.Helper()
-		t.Fatalf("%s %d, %s: %s\n%s", as, n, fate, fmt.Sprintf(format, args...), tailOf(m))
+		t.Fatalf("%s: %s\n%s", f, fmt.Sprintf(format, args...), tailOf(m))
 	}
 	if len(m.Broken()) > 0 {
 		say("%s", strings.Join(m.Broken(), "\n"))
@@ -205,20 +199,7 @@ func TestApplicationsFollowTheSlotsThroughEverySingleFault(t *testing.T) {
 	for _, s := range osStories {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			effects, calls := s.play(t, 0, sim.Lost, sim.PowerCut)
-			if effects == 0 {
-				t.Fatal("the story has no effects")
-			}
-			step := appCuts(t, effects)
-			for n := 1; n <= effects; n += step {
-				s.play(t, n, sim.Lost, sim.PowerCut)
-				s.play(t, n, sim.Mixed, sim.PowerCut)
-				s.play(t, n, sim.Lost, sim.Killed)
-			}
-			for n := 1; n <= calls; n += appCuts(t, calls) {
-				s.play(t, n, sim.Lost, sim.Returned)
-			}
-			t.Logf("%d effects, %d calls, each %dth", effects, calls, step)
+			everyFault(t, func(f appFault) (effects, calls int) { return s.play(t, f) })
 		})
 	}
 }
@@ -247,7 +228,7 @@ func TestAnAdoptionWhosePointerMayNotLastIsMadeToLast(t *testing.T) {
 	}
 	for seed := range uint64(8) {
 		for s.more = range 2 { // this process goes on, or another one comes
-			s.playIn(t, seed, sync, sim.Lost, sim.Returned)
+			s.playIn(t, seed, appFault{sync, sim.Lost, sim.Returned})
 		}
 	}
 }

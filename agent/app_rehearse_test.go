@@ -79,7 +79,7 @@ func TestARehearsalThatIsCutAnywhereLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	effects := m.Effects() - first
-	for n := 1; n <= effects; n += appCuts(t, effects) {
+	for n := 1; n <= effects; n += appCuts(effects) {
 		for _, end := range []sim.End{sim.PowerCut, sim.Killed} {
 			m := setUp()
 			m.CutAt(n, end)

@@ -193,60 +193,78 @@ var appStories = []appStory{
 }
 
 // appCuts is how far the faults of a story lie apart: with TWINKEEL_LONG each one is played.
-func appCuts(t *testing.T, effects int) int {
+func appCuts(effects int) int {
 	if os.Getenv("TWINKEEL_LONG") != "" {
 		return 1
 	}
 	return max(1, effects/20)
 }
 
+// appFault is the one fault of a history of applications: at the nth effect a cut, or at the
+// nth call an error, after which the process goes on. 0: none.
+type appFault struct {
+	n    int
+	fate sim.Fate
+	as   sim.End
+}
+
+func (f appFault) String() string { return fmt.Sprintf("%s %d, %s", f.as, f.n, f.fate) }
+
+// strike lets it come.
+func (f appFault) strike(m *sim.Machine) {
+	m.Fate = f.fate
+	switch {
+	case f.n > 0 && f.as == sim.Returned:
+		m.FailAt(f.n)
+	case f.n > 0:
+		m.CutAt(f.n, f.as)
+	}
+}
+
+// everyFault plays a history without a fault, and then with each one in turn. play returns
+// how many effects and calls there were.
+func everyFault(t *testing.T, play func(f appFault) (effects, calls int)) {
+	t.Helper()
+	effects, calls := play(appFault{})
+	if effects == 0 {
+		t.Fatal("the story has no effects")
+	}
+	for n := 1; n <= effects; n += appCuts(effects) {
+		play(appFault{n, sim.Lost, sim.PowerCut})
+		play(appFault{n, sim.Mixed, sim.PowerCut})
+		play(appFault{n, sim.Lost, sim.Killed})
+	}
+	for n := 1; n <= calls; n += appCuts(calls) {
+		play(appFault{n, sim.Lost, sim.Returned})
+	}
+	t.Logf("%d effects, %d calls, each %dth", effects, calls, appCuts(effects))
+}
+
 func TestApplicationsAndTheirDataSurviveEverySingleFault(t *testing.T) {
 	for _, s := range appStories {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			effects, calls := 0, 0
-			play := func(n int, fate sim.Fate, as sim.End) {
-				m := appMachine(t, uint64(n), s.installed...)
+			everyFault(t, func(f appFault) (effects, calls int) {
+				m := appMachine(t, uint64(f.n), s.installed...)
 				_, before := m.Apps.Running("web")
 				kept := string(before)
 				m.Net.Serve(apps().files[s.stage])
-				m.Fate = fate
-				switch {
-				case n > 0 && as == sim.Returned:
-					m.FailAt(n)
-				case n > 0:
-					m.CutAt(n, as)
-				}
+				f.strike(m)
 				start, called := m.Effects(), m.Calls()
 				settleApps(m, s)
-				if n == 0 {
-					effects, calls = m.Effects()-start, m.Calls()-called
-				}
+				effects, calls = m.Effects()-start, m.Calls()-called
 				m.Calm()
 				settleApps(m, s)
 				wantApp(t, m, s.web)
 				if got := m.Running().Manifest.Version.String(); got != s.os {
-					t.Fatalf("cut %d, %s: OS %s runs, want %s", n, fate, got, s.os)
+					t.Fatalf("%s: OS %s runs, want %s", f, got, s.os)
 				}
 				_, after := m.Apps.Running("web")
 				if !strings.HasPrefix(string(after), kept) || strings.Contains(string(after), s.without) {
-					t.Fatalf("cut %d, %s: data: got %q, want %q and what version %s wrote since", n, fate, after, kept, s.web)
+					t.Fatalf("%s: data: got %q, want %q and what version %s wrote since", f, after, kept, s.web)
 				}
-			}
-			play(0, sim.Lost, sim.PowerCut)
-			if effects == 0 {
-				t.Fatal("the story has no effects")
-			}
-			step := appCuts(t, effects)
-			for n := 1; n <= effects; n += step {
-				play(n, sim.Lost, sim.PowerCut)
-				play(n, sim.Mixed, sim.PowerCut)
-				play(n, sim.Lost, sim.Killed)
-			}
-			for n := 1; n <= calls; n += appCuts(t, calls) {
-				play(n, sim.Lost, sim.Returned)
-			}
-			t.Logf("%d effects, %d calls, each %dth", effects, calls, step)
+				return effects, calls
+			})
 		})
 	}
 }
