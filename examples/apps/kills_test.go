@@ -101,7 +101,8 @@ func (s *story) twin() journey {
 	for version := 1; version <= 2; version++ {
 		s.server("app", "publish", s.site, s.buildAs("twin", 8083, strconv.Itoa(version+3), version, 1, beside), "--channel", "stable")
 	}
-	s.twinkeel(0, "app", "update", "twin", "1.0")
+	s.twinkeel(0, "app", "hold", "twin") // lest the agent goes on to version 2 by itself
+	s.twinkeel(0, "app", "update", "twin", "1.0", "--force")
 	s.postTo(8083, "feed the cat")
 	return journey{app: "twin", to: "2.0", kind: "5", before: "4", notes: "feed the cat", shared: true}
 }
