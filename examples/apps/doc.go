@@ -15,6 +15,13 @@
 //
 //	make apps && go test ./examples/apps -run 'TestNginx|TestRedis|TestPostgreSQL' -timeout 30m -v
 //
+// The story of notes kills agent, shim, both, or the runtime at work, at each step that the
+// journal of an update names: each step once; with TWINKEEL_LONG each victim at three moments
+// of each step, of an update that fails and of one in parallel, too. Played at one moment of
+// each, that is 160 kills in 120 s of processor time:
+//
+//	TWINKEEL_LONG=1 go test ./examples/apps -run FromImage -timeout 1h -v
+//
 // PostgreSQL goes from 15.18 to 15.20 (1.4 of 40.5 MB moved), is left by a version that alters
 // a table and then fails, and goes back to 15.18: each time the rows of the table, and the
 // file that they lie in, are what they were.
