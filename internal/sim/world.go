@@ -298,7 +298,7 @@ func (w *World) scramble(b []byte) {
 
 // nap is how long a sleep has to be to be a daemon's between two rounds of work, and not
 // one between two probes.
-const nap = 30 * time.Second
+const nap = 20 * time.Second
 
 // Daemon is a process that lives like twinkeeld, until it has slept n times between two
 // rounds of work.
