@@ -90,13 +90,13 @@ type Agent struct {
 	judging *health.Judge  // of the trial in this boot, once it began
 	prices  []priced       // of blocks, as they were found out; the newest last
 
-	appStore      *store // of applications; nil until it is needed
-	appVerdict    Verdict
-	appReason     *Reason // of the verdict
-	appAgainst    *Reason // what is against a transaction that only fetches
-	appEvidence   []string
-	appSettled    bool // settleApps was done
-	choicesMended bool
+	appStore    *store // of applications; nil until it is needed
+	appVerdict  Verdict
+	appReason   *Reason // of the verdict
+	appAgainst  *Reason // what is against a transaction that only fetches
+	appEvidence []string
+	appSettled  bool // settleApps was done
+	appsMended  bool // mendApps was done
 	// appVerified are images of applications as this process found them to be whole.
 	appVerified map[release.Digest]workloads.Identity
 	// appRestarted is the transaction for which the old set was started once more.

@@ -32,7 +32,10 @@ func (a *Agent) stepApps(ctx context.Context) (AppTransaction, error) {
 		if err != nil {
 			return AppTransaction{}, err
 		}
-		t, err := a.appJournal()
+		t, err := a.readAppJournal()
+		if errors.Is(err, errDamaged) {
+			t, err = a.rebuiltApps(m)
+		}
 		if err != nil {
 			return t, err
 		}

@@ -82,6 +82,27 @@ func TestAnApplicationThatTakesTheMachineDownIsLeftAfterItsTries(t *testing.T) {
 	}
 }
 
+// The journal that counts the boots of a trial rots: what is on trial is not taken for what
+// was committed, or the machine would go down for ever.
+func TestATrialWhoseJournalIsLostGoesBack(t *testing.T) {
+	m := machineIn(t, downs[0](), "web", 1, 0)
+	_, before := m.Apps.Running("web")
+	kept := string(before)
+	m.Net.Serve(downs[0]().files[1])
+	m.KeepsPanic = func() bool { return true }
+	if end := m.Process(sim.Once); end == sim.Returned {
+		t.Fatalf("the machine did not go down\n%s", tailOf(m))
+	}
+	m.State.Below("apps").Damage("journal.json", []byte("{"))
+	if got := goDown(m); got > 3 {
+		t.Errorf("the machine went down %d times more, want at most 3", got)
+	}
+	wantApp(t, m, "1")
+	if _, after := m.Apps.Running("web"); !strings.HasPrefix(string(after), kept) || strings.Contains(string(after), "2") {
+		t.Errorf("data: got %q, want %q and what version 1 wrote since", after, kept)
+	}
+}
+
 // A healthy version whose trial the power ends twice is not held against it.
 func TestAnApplicationWhoseTrialIsCutTwiceIsCommitted(t *testing.T) {
 	update := func(first, second int) (effects int) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
@@ -241,7 +242,7 @@ func (a *Agent) sweepApps() error {
 		return err
 	}
 	for _, n := range names {
-		if len(n) > len("manifest-") && n[:len("manifest-")] == "manifest-" && !manifests[n] {
+		if strings.HasPrefix(n, appManifestPrefix) && !manifests[firstOf(n)] {
 			if err := s.remove(n); err != nil {
 				return err
 			}

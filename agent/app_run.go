@@ -17,7 +17,7 @@ func (a *Agent) converge(ctx context.Context, m machine) error {
 	if d, err = a.adoptLive(m, d); err != nil {
 		return err
 	}
-	if err := a.mendChoices(); err != nil {
+	if err := a.mendApps(); err != nil {
 		return err
 	}
 	choices, err := a.choices()

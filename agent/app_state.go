@@ -164,34 +164,19 @@ func (a *Agent) saveApps(name string, v any) error {
 	return s.save(name, v)
 }
 
-// appJournal returns the transaction of applications that counts now. Where the journal
-// is damaged, the pointer is whole and says what runs: there is nothing under way, and
-// what was begun is begun anew.
-func (a *Agent) appJournal() (AppTransaction, error) {
-	if a.o.Apps == nil {
-		return AppTransaction{Phase: AppIdle}, nil
-	}
-	var t AppTransaction
-	err := a.loadApps(fileJournal, &t)
-	if errors.Is(err, errDamaged) {
-		a.log.Warn("journal of applications is damaged; the slot's pointer counts", "err", err)
-		// Its number is lost with it. Names of generations must not come back.
-		return AppTransaction{Phase: AppIdle, Seq: uint64(a.now().Unix())}, nil
-	}
-	if t.Phase == "" {
-		t.Phase = AppIdle
-	}
-	return t, err
-}
-
-// keepManifest keeps the signed manifest of an application, as it was read.
+// keepManifest keeps the signed manifest of an application, as it was read. Without it an
+// application that is deployed could not start again.
 func (a *Agent) keepManifest(app release.Digest, raw []byte) error {
-	return a.saveApps(appManifestFile(app), &manifestRecord{raw})
+	s, err := a.appState()
+	if err != nil {
+		return err
+	}
+	return s.saveTwice(appManifestFile(app), &manifestRecord{raw})
 }
 
-func (a *Agent) saveAppJournal(t *AppTransaction) error { return a.saveApps(fileJournal, t) }
+const appManifestPrefix = "manifest-"
 
-func appManifestFile(d release.Digest) string { return "manifest-" + d.String() + ".json" }
+func appManifestFile(d release.Digest) string { return appManifestPrefix + d.String() + ".json" }
 
 // appManifest returns the manifest of an application that is deployed or being staged.
 func (a *Agent) appManifest(app release.Digest) (*release.AppManifest, error) {
@@ -200,7 +185,7 @@ func (a *Agent) appManifest(app release.Digest) (*release.AppManifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.load(appManifestFile(app), &r); err != nil {
+	if err := s.loadTwice(appManifestFile(app), &r); err != nil {
 		return nil, err
 	}
 	m, got, err := a.st.known.app(r.Raw)
@@ -238,9 +223,9 @@ func (a *Agent) saveChoices(c *appChoices) error {
 	return s.saveTwice(fileApps, c)
 }
 
-// mendChoices makes the two copies alike again, once in a process.
-func (a *Agent) mendChoices() error {
-	if a.choicesMended {
+// mendApps makes the two copies of what is kept twice alike again, once in a process.
+func (a *Agent) mendApps() error {
+	if a.appsMended {
 		return nil
 	}
 	s, err := a.appState()
@@ -250,7 +235,19 @@ func (a *Agent) mendChoices() error {
 	if err := s.mend(fileApps, &appChoices{}); err != nil {
 		return err
 	}
-	a.choicesMended = true
+	names, err := s.dir.List()
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if !strings.HasPrefix(n, appManifestPrefix) {
+			continue
+		}
+		if err := s.mend(firstOf(n), &manifestRecord{}); err != nil {
+			return err
+		}
+	}
+	a.appsMended = true
 	return nil
 }
 

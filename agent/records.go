@@ -44,6 +44,14 @@ func deploymentFile(n uint64) string { return "deployment-" + strconv.FormatUint
 // copyOf names the second copy of a record that is kept twice.
 func copyOf(name string) string { return strings.TrimSuffix(name, ".json") + ".copy.json" }
 
+// firstOf is the name whose copyOf this one is, or this one itself.
+func firstOf(name string) string {
+	if first, is := strings.CutSuffix(name, ".copy.json"); is {
+		return first + ".json"
+	}
+	return name
+}
+
 // loadOr reads a record, or leaves v as it is where there is none. A damaged record is
 // an error: state is never guessed from defaults.
 func (s *store) loadOr(name string, v any) error {

@@ -13,7 +13,7 @@ import (
 const (
 	maxStateFiles = 33      // of the agent: ten, and three of each deployment that is pointed to
 	maxTrustFiles = 40      // a few roles, two floors, cached targets
-	maxAppsFiles  = 24      // of applications: six, and the manifests that deployments name
+	maxAppsFiles  = 40      // of applications: six, and the manifests that deployments name, twice
 	moreWithApps  = 24      // files of the agent: a transaction of applications points to three deployments, and each of some faults in a row leaves one
 	maxStateBytes = 1 << 20 // of all
 	maxStrays     = 3       // deployments at rest that nothing points to

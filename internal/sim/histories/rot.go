@@ -11,9 +11,13 @@ import (
 func (l *life) rotState(arg uint64) {
 	dir := l.m.State
 	names := dir.Names()
-	if trust := dir.Below("trust"); trust != nil && arg>>40%4 == 0 {
+	trust, apps := dir.Below("trust"), dir.Below("apps")
+	switch which := arg >> 40 % 4; {
+	case which == 0 && trust != nil:
 		// Metadata can be fetched again; floors are kept twice, and one of them is whole.
 		dir, names = trust, slices.DeleteFunc(trust.Names(), func(n string) bool { return !strings.HasSuffix(n, ".json") })
+	case which == 1 && apps != nil:
+		dir, names = apps, apps.Names()
 	}
 	if len(names) == 0 {
 		return
@@ -26,8 +30,11 @@ func (l *life) rotState(arg uint64) {
 	if len(b) == 0 {
 		return
 	}
-	if i := slices.Index(names, twin(name)); i >= 0 && !bytes.Equal(dir.Bytes(names[i]), b) {
+	switch i := slices.Index(names, twin(name)); {
+	case i >= 0 && !bytes.Equal(dir.Bytes(names[i]), b):
 		return
+	case i < 0 && name == "choices.json":
+		return // the power went between its first copy and its second one: it is not kept twice yet
 	}
 	switch (arg >> 16) % 3 {
 	case 0:
@@ -37,8 +44,9 @@ func (l *life) rotState(arg uint64) {
 	default:
 		clear(b)
 	}
-	dir.Damage(name, b)
-	l.m.Forget(name)
+	if dir.Damage(name, b); dir == l.m.State {
+		l.m.Forget(name)
+	}
 }
 
 // twin is the name of the other one of a file that is kept twice.
