@@ -186,3 +186,22 @@ func TestTheApplicationsOfAFactoryReleaseComeByHandOrWithTheNext(t *testing.T) {
 		})
 	}
 }
+
+// Both copies of the deployment that runs are lost: the host goes on with an older one, and
+// an application that it does not name comes back on its data.
+func TestAnApplicationWhoseDeploymentIsLostGoesOnWithItsData(t *testing.T) {
+	m := appMachine(t, 1, appV1)
+	_, data := m.Apps.Running("web")
+	was := string(data)
+	m.State.Damage("deployment-2.json", []byte("{"))
+	m.State.Damage("deployment-2.copy.json", nil)
+	m.Restart(sim.Rebooted)
+	for range 3 {
+		m.Process(sim.Once)
+		m.Pass(2 * time.Hour)
+	}
+	wantApp(t, m, "1")
+	if _, data := m.Apps.Running("web"); !strings.HasPrefix(string(data), was) {
+		t.Errorf("data: got %q, want %q and what was written since", data, was)
+	}
+}

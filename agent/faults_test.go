@@ -404,15 +404,20 @@ func TestRollbackWithoutState(t *testing.T) {
 // Damaged state is rebuilt from the boot record and the slots: nothing is lowered, and
 // the host updates on.
 func TestDamagedStateIsRebuilt(t *testing.T) {
-	for _, name := range []string{"journal.json", "slot-a.json", "slot-b.json", "deployment-1.json", "denials.json", "host.json", "history.json", "checkpoint.json"} {
+	for _, names := range [][]string{
+		{"journal.json"}, {"slot-a.json"}, {"slot-b.json"}, {"deployment-1.json"}, {"deployment-1.json", "deployment-1.copy.json"},
+		{"denials.json"}, {"denials.json", "denials.copy.json"}, {"host.json"}, {"history.json"}, {"checkpoint.json"},
+	} {
 		for kind, content := range map[string][]byte{"empty": {}, "zeros": make([]byte, 200), "json": []byte("{}")} {
-			t.Run(name+"_"+kind, func(t *testing.T) {
+			t.Run(strings.Join(names, "_")+"_"+kind, func(t *testing.T) {
 				s := stories[0]
 				h, err := begin(s, 1)
 				if err != nil {
 					t.Fatal(err)
 				}
-				h.m.State.Damage(name, content)
+				for _, name := range names {
+					h.m.State.Damage(name, content)
+				}
 				if err := h.settle(); err != nil {
 					t.Fatal(err)
 				}

@@ -192,10 +192,13 @@ func (a *Agent) recoverHost(m machine) error {
 	return a.st.save(fileHost, &h)
 }
 
-// recoverPointer repairs a damaged slot pointer by comparing the slot with every
-// deployment that is on file.
+// recoverPointer repairs a damaged slot pointer, or one that names what is lost, by
+// comparing the slot with every deployment that is on file.
 func (a *Agent) recoverPointer(ctx context.Context, m machine, slot partitions.Slot) error {
 	p, err := a.st.pointer(slot)
+	if err == nil {
+		err = a.described(m, slot, p)
+	}
 	if err == nil {
 		if slot == m.boot.Slot && p.Current != 0 && p.ReadsFormat != a.st.reads {
 			p.ReadsFormat = a.st.reads
@@ -206,7 +209,7 @@ func (a *Agent) recoverPointer(ctx context.Context, m machine, slot partitions.S
 	if !errors.Is(err, errDamaged) {
 		return err
 	}
-	a.log.Warn("slot pointer is damaged, comparing the slot with the known deployments", "slot", slot, "err", err)
+	a.log.Warn("slot pointer is damaged or names what is lost, comparing the slot with the known deployments", "slot", slot, "err", err)
 	tried := uint64(0)
 	if at, _ := a.appJournal(); at.Phase != AppIdle { // a damaged one names no deployment
 		tried = at.To
@@ -220,6 +223,21 @@ func (a *Agent) recoverPointer(ctx context.Context, m machine, slot partitions.S
 		p = Pointer{Current: n, Committed: m.record.Slots[slot].Successful}
 	}
 	return a.st.save(pointerFile(slot), &p)
+}
+
+// described reports, as errDamaged, that both copies of the deployment which the running slot
+// was committed with are lost: the host would wait for them for ever.
+func (a *Agent) described(m machine, slot partitions.Slot, p Pointer) error {
+	if slot != m.boot.Slot || !m.record.Slots[slot].Successful {
+		return nil
+	}
+	if t, err := a.st.journal(); err != nil && !absent(err) || t.Phase != Idle {
+		return nil
+	}
+	if _, err := a.st.deployment(p.Current); absent(err) || errors.Is(err, errDamaged) {
+		return fmt.Errorf("deployment %d: %w: %w", p.Current, errDamaged, err)
+	}
+	return nil
 }
 
 // holds returns the deployment on file that a slot holds, bit for bit, or 0: of several the
