@@ -36,18 +36,18 @@ check:
 	$(GO) vet ./...
 	cd packaging && $(GO) vet ./...
 
-# The race detector needs a C compiler; nothing that is shipped does. Histories and
-# measures of deltas have one goroutine and nothing for it to look for: with it a sample of
-# their faults is taken, or none, and the second run takes every one without it. Keys made
+# The race detector needs a C compiler; nothing that is shipped does. Histories, a publisher
+# that dies, and measures of deltas have one goroutine and nothing for it to look for: with it a
+# sample of their faults is taken, or none, and the second run takes every one without it. Keys made
 # from passphrases would take most of its time, so that it is not built into golang.org/x/crypto.
 RACE  := -race -gcflags='golang.org/x/crypto/...=-race=false'
-ALONE := PlantedBug|NoLargerThanFullImages|AlignedWithWhatTheyComeFrom|MemoryFollowsTheChange
+ALONE := PlantedBug|KilledAtAnyEffect|NoLargerThanFullImages|AlignedWithWhatTheyComeFrom|MemoryFollowsTheChange
 test:
 	.ci/install test
 	.ci/install e2e
 	$(MAKE) --no-print-directory check
 	CGO_ENABLED=1 $(GO) test $(RACE) -timeout 40m -skip '$(ALONE)' ./...
-	CGO_ENABLED=0 $(GO) test -timeout 40m ./agent ./deltas/diff ./internal/sim/...
+	CGO_ENABLED=0 $(GO) test -timeout 40m ./agent ./deltas/diff ./internal/sim/... ./server
 	.ci/install deb
 	cd packaging && CGO_ENABLED=0 $(GO) test -timeout 10m ./...
 	.ci/fuzz $(FUZZTIME)
