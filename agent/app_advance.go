@@ -70,8 +70,8 @@ func (a *Agent) stepApps(ctx context.Context) (AppTransaction, error) {
 
 // settleApps makes sure that journal and pointer are what they seem to be: once in a
 // process, because one before it may have been killed between a rename and the sync of its
-// directory, and again when a step or adoptLive failed, in that sync perhaps. What would be built on such a file a power
-// cut takes back.
+// directory, and again when a step or adoptLive failed, in that sync perhaps. What would be
+// built on such a file a power cut takes back.
 func (a *Agent) settleApps(m machine, t *AppTransaction) error {
 	if a.appSettled || t.Phase == AppIdle && !t.Adopting {
 		a.appSettled = true

@@ -241,9 +241,9 @@ func (a *Agent) described(m machine, slot partitions.Slot, p Pointer) error {
 }
 
 // holds returns the deployment on file that a slot holds, bit for bit, or 0: of several the
-// one that the journal has on trial there, then the one whose applications' data is the newest committed, then one whose data is there, then
-// the newest. One that was written and never came to be is none of the first two. One that is
-// being tried is not what stands, and is left out.
+// one that the journal has on trial there, then the one whose applications' data is the newest
+// committed, then one whose data is there, then the newest. One that was written and never came
+// to be is none of the first two. One that is being tried is not what stands, and is left out.
 func (a *Agent) holds(ctx context.Context, slot partitions.Slot, tried uint64) (uint64, error) {
 	numbers, err := a.deploymentNumbers()
 	if err != nil {
