@@ -191,3 +191,29 @@ func TestARollbackByTheRecordAloneGoesToNoSlotThatIsNotProven(t *testing.T) {
 		}
 	}
 }
+
+// A trial is left because nothing can be written, and the agent dies before it asks for the
+// reboot. Then the disk takes writes again, and the journal is damaged: the slot that runs is
+// not taken for one that somebody started by hand.
+func TestATrialThatWasLeftWithoutStateIsNotForgottenWithItsJournal(t *testing.T) {
+	killedEverywhere(t, stories[0], func(h *history) bool {
+		slot := h.m.Journal().Slot
+		if h.m.Running() != h.new || h.committed(slot) {
+			return false
+		}
+		h.m.State.Full = true
+		h.m.CutAt(5, sim.Killed) // the boot record has two copies, and each is written and flushed
+		if !h.untilKilled() || h.m.Running() != h.new || h.m.Record().Slots[slot].Priority > 0 {
+			return false
+		}
+		h.m.State.Full = false
+		h.m.State.Damage("journal.json", []byte("{"))
+		if err := h.settle(); err != nil {
+			t.Error(err)
+		}
+		if h.m.Running() != h.new || !h.committed(slot) {
+			t.Errorf("%s runs, its slot is committed: %t", h.m.Running(), h.committed(slot))
+		}
+		return true
+	})
+}

@@ -66,6 +66,9 @@ func (a *Agent) journal(m machine) (Transaction, error) {
 		if t.Seq = uint64(a.now().Unix()); t.Phase == Reverting {
 			return t, nil
 		}
+		if a.undecided(m) {
+			return a.rebuilt(t.Seq, m.boot.Slot)
+		}
 	default:
 		return t, err
 	}
@@ -80,6 +83,26 @@ func (a *Agent) journal(m machine) (Transaction, error) {
 		return a.rebuilt(t.Seq, other)
 	}
 	return t, nil
+}
+
+// undecided reports whether the running slot cannot boot again and nothing says why: it was
+// never committed, and is not denied. A trial was being left without a state directory, and
+// nobody asked for the reboot.
+func (a *Agent) undecided(m machine) bool {
+	running, other := m.boot.Slot, m.boot.Slot.Other()
+	if m.record.Slots[running].Priority > 0 || !m.record.Slots[other].Successful {
+		return false
+	}
+	p, err := a.st.pointer(running)
+	if err != nil || p.Committed {
+		return false
+	}
+	d, err := a.st.deployment(p.Current)
+	if err != nil || d == nil {
+		return false
+	}
+	denial, err := a.deniedBy(d.Digest, d.Attempt)
+	return err == nil && denial == nil
 }
 
 // rebuilt is the armed transaction that the boot record tells of, with nothing known
