@@ -154,7 +154,7 @@ func (d gptDisk) header(b []byte, lba int64) (gptHeader, error) {
 	switch {
 	case self != uint64(lba):
 		return gptHeader{}, fmt.Errorf("header: got its place as sector %d, want %d", self, lba)
-	case first > end || end > last:
+	case first < 2 || first > end || end > last: // sectors 0 and 1 are the MBR and the header
 		return gptHeader{}, fmt.Errorf("header: usable sectors %d to %d of a disk that ends at %d", first, end, last)
 	case count < 1 || count > maxEntries:
 		return gptHeader{}, fmt.Errorf("header: got %d entries, want 1 to %d", count, maxEntries)

@@ -145,3 +145,19 @@ func FuzzGPT(f *testing.F) {
 		}
 	})
 }
+
+// A table may not say that what it lies in is a partition's.
+func TestUsableSectorsBeginBehindTheHeader(t *testing.T) {
+	b := image(t, "good")
+	whole := int64(len(b))
+	b = b[:64<<10] // without the backup
+	h := b[512:1024]
+	for first, ok := range map[uint64]bool{0: false, 1: false, 34: true} {
+		binary.LittleEndian.PutUint64(h[40:], first)
+		clear(h[16:20])
+		binary.LittleEndian.PutUint32(h[16:], crc32.ChecksumIEEE(h[:92]))
+		if _, err := ReadGPT(bytes.NewReader(b), whole, 512); (err == nil) != ok {
+			t.Errorf("first usable sector %d: got %v, want it to be read: %t", first, err, ok)
+		}
+	}
+}
