@@ -32,10 +32,7 @@ func (a *Agent) stepApps(ctx context.Context) (AppTransaction, error) {
 		if err != nil {
 			return AppTransaction{}, err
 		}
-		t, err := a.readAppJournal()
-		if errors.Is(err, errDamaged) {
-			t, err = a.rebuiltApps(m)
-		}
+		t, err := a.appTransaction(m)
 		if err != nil {
 			return t, err
 		}

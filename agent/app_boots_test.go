@@ -27,6 +27,8 @@ func newDowns(change func(*release.AppManifest)) *appWorld {
 	image := sim.Image(4<<12, 7)
 	one := w.stage(w.app(sim.AppSpec{Name: "web", Version: "1", Image: image, Format: 1, Change: change}))
 	w.stage(w.app(sim.AppSpec{Name: "web", Version: "2", Image: sim.Edit(image, 3), From: one, Format: 1, Behaviour: sim.Unbootable, Change: change}))
+	w.release(sim.Spec{Version: "2", Images: map[string][]byte{"root": sim.Image(size, 2)}})
+	w.stage(nil)
 	return w.appWorld
 }
 
@@ -85,21 +87,30 @@ func TestAnApplicationThatTakesTheMachineDownIsLeftAfterItsTries(t *testing.T) {
 // The journal that counts the boots of a trial rots: what is on trial is not taken for what
 // was committed, or the machine would go down for ever.
 func TestATrialWhoseJournalIsLostGoesBack(t *testing.T) {
-	m := machineIn(t, downs[0](), "web", 1, 0)
-	_, before := m.Apps.Running("web")
-	kept := string(before)
-	m.Net.Serve(downs[0]().files[1])
-	m.KeepsPanic = func() bool { return true }
-	if end := m.Process(sim.Once); end == sim.Returned {
-		t.Fatalf("the machine did not go down\n%s", tailOf(m))
-	}
-	m.State.Below("apps").Damage("journal.json", []byte("{"))
-	if got := goDown(m); got > 3 {
-		t.Errorf("the machine went down %d times more, want at most 3", got)
-	}
-	wantApp(t, m, "1")
-	if _, after := m.Apps.Running("web"); !strings.HasPrefix(string(after), kept) || strings.Contains(string(after), "2") {
-		t.Errorf("data: got %q, want %q and what version 1 wrote since", after, kept)
+	for _, c := range []struct {
+		name  string
+		stage int
+	}{{"alone", 1}, {"while a release of the OS waits for it", 2}} {
+		t.Run(c.name, func(t *testing.T) {
+			m := machineIn(t, downs[0](), "web", 1, 0)
+			_, before := m.Apps.Running("web")
+			kept := string(before)
+			m.KeepsPanic = func() bool { return true }
+			for stage := 1; stage <= c.stage; stage++ {
+				m.Net.Serve(downs[0]().files[stage])
+				if end := m.Process(sim.Once); end == sim.Returned {
+					t.Fatalf("the machine did not go down\n%s", tailOf(m))
+				}
+			}
+			m.State.Below("apps").Damage("journal.json", []byte("{"))
+			if got := goDown(m); got > 3 {
+				t.Errorf("the machine went down %d times more, want at most 3", got)
+			}
+			wantApp(t, m, "1")
+			if _, after := m.Apps.Running("web"); !strings.HasPrefix(string(after), kept) || strings.Contains(string(after), "2") {
+				t.Errorf("data: got %q, want %q and what version 1 wrote since", after, kept)
+			}
+		})
 	}
 }
 

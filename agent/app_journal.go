@@ -26,6 +26,15 @@ func (a *Agent) readAppJournal() (AppTransaction, error) {
 	return t, err
 }
 
+// appTransaction is appJournal for what builds on it: a damaged journal is rebuilt first.
+func (a *Agent) appTransaction(m machine) (AppTransaction, error) {
+	t, err := a.readAppJournal()
+	if errors.Is(err, errDamaged) {
+		return a.rebuiltApps(m)
+	}
+	return t, err
+}
+
 // rebuiltApps is the transaction that a damaged journal leaves. The pointer is whole and says
 // what runs. If that began from the newest data and was not committed, it was on trial, and
 // goes back to what ran before: nobody knows how often it has failed. It is tried again after
@@ -45,7 +54,13 @@ func (a *Agent) rebuiltApps(m machine) (AppTransaction, error) {
 	if err != nil {
 		return t, err
 	}
-	if d != nil && p.Previous != 0 && a.underWay() == Idle && m.record.Slots[m.boot.Slot].Successful {
+	var os Transaction
+	if err := a.st.loadOr(fileJournal, &os); err != nil && !errors.Is(err, errDamaged) {
+		return t, err
+	}
+	// What runs for a trial of the OS is that one's, until its commit is finished.
+	osTrial := !m.record.Slots[m.boot.Slot].Successful || os.Phase == Armed && os.Slot == m.boot.Slot
+	if d != nil && p.Previous != 0 && !osTrial {
 		for _, w := range d.Workloads {
 			if newest := live[w.Name].Generation; w.Generation != newest && w.Base == newest {
 				t.Apps = append(t.Apps, w.Name)

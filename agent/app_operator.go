@@ -107,7 +107,7 @@ func (a *Agent) rollbackApp(ctx context.Context, m machine, r Request) (*Outcome
 	if r.App.Data != "" && r.App.Data != "keep" && r.App.Data != "restore" {
 		return nil, &Refusal{Reason{CodeUsage, fmt.Sprintf("data: got %.20q, want keep or restore", r.App.Data)}, nil}
 	}
-	t, err := a.appJournal()
+	t, err := a.appTransaction(m)
 	if err != nil {
 		return nil, err
 	}

@@ -100,7 +100,7 @@ func (a *Agent) armApps(ctx context.Context, m machine, t *Transaction) error {
 	if a.o.Apps == nil {
 		return nil
 	}
-	if at, err := a.appJournal(); err != nil || at.Phase != AppIdle {
+	if at, err := a.readAppJournal(); err != nil || at.Phase != AppIdle {
 		return &Refusal{Reason{CodeBusy, "a transaction of applications is under way"}, err}
 	}
 	origin := t.To
@@ -314,6 +314,6 @@ func (a *Agent) parkTrial(t *Transaction, text string) error {
 
 // appsUnderWay reports whether applications have to come to rest before an OS is tried.
 func (a *Agent) appsUnderWay() bool {
-	t, err := a.appJournal()
+	t, err := a.readAppJournal()
 	return err != nil || t.Phase != AppIdle
 }

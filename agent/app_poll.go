@@ -313,11 +313,11 @@ func (a *Agent) beginRemoval(m machine, d *Deployment) error {
 
 // idleApps returns the journal if nothing is under way that applications have a part in,
 // and else says what is.
-func (a *Agent) idleApps() (AppTransaction, error) {
+func (a *Agent) idleApps(m machine) (AppTransaction, error) {
 	if phase := a.underWay(); phase != Idle && phase != Staging {
 		return AppTransaction{}, &Refusal{Reason{CodeBusy, osTrialText}, nil}
 	}
-	t, err := a.appJournal()
+	t, err := a.appTransaction(m)
 	if err == nil && t.Phase != AppIdle {
 		err = &Refusal{Reason{CodeBusy, fmt.Sprintf("transaction %d of applications is %s", t.Seq, t.Phase)}, nil}
 	}
@@ -326,7 +326,7 @@ func (a *Agent) idleApps() (AppTransaction, error) {
 
 // openApps opens a transaction from deployment d to what change makes of it.
 func (a *Agent) openApps(m machine, d *Deployment, t AppTransaction, change func(next *Deployment, generation string)) error {
-	last, err := a.idleApps()
+	last, err := a.idleApps(m)
 	if err != nil {
 		return err
 	}

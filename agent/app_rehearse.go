@@ -70,7 +70,7 @@ func (a *Agent) mayRehearse(m machine, name string) (*Deployment, DeployedApp, e
 	if a.switcher() == nil {
 		return refuse(CodeUsage, "the runner of this host does not try a version beside another")
 	}
-	if _, err := a.idleApps(); err != nil {
+	if _, err := a.idleApps(m); err != nil {
 		return nil, none, err
 	}
 	d, err := a.running(m)
