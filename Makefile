@@ -14,8 +14,9 @@
 # make fuzz      every fuzz target for FUZZTIME, two at a time; a part of make test
 # make proof     random histories, planted bugs and crash states, and docs/PROOF.md of them
 # make campaign  the long random runs: CHECKS histories of each property, EXECUTIONS of
-#                fuzz targets. SITTING="-for 2h" ends the histories, the longest of them,
-#                after two hours; the next one goes on where they ended
+#                fuzz targets. The histories, the longest of them, are make histories:
+#                SITTING="-for 2h" ends them after two hours, and the next one goes on where
+#                docs/campaign.json says that they ended
 GO       ?= go
 FUZZTIME ?= 20s
 EXECUTIONS ?= 20000000
@@ -24,7 +25,7 @@ HISTORIES ?= 20000
 COMMANDS := twinkeel twinkeeld twinkeel-shim twinkeel-server twinkeel-init
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all build check lint test fuzz demo e2e images images-check apps quickstart deb debian bench bench-delta campaign clean
+.PHONY: all build check lint test fuzz demo e2e images images-check apps quickstart deb debian bench bench-delta proof histories campaign clean
 all: build
 
 build:
@@ -99,12 +100,17 @@ bench-delta: build
 	$(GO) run ./internal/bench -bin bin -corpus .cache/bench -pairs '$(PAIRS)'
 
 proof:
-	CGO_ENABLED=0 $(GO) run ./internal/proof -histories $(HISTORIES)
+	CGO_ENABLED=0 $(GO) run ./internal/proof -histories $(HISTORIES) $(PROOF)
 
-campaign:
+# A profile of a few histories makes the many that follow a fifth cheaper.
+histories:
 	@mkdir -p .cache
-	CGO_ENABLED=0 $(GO) build -trimpath -o .cache/proof ./internal/proof
-	.cache/proof -histories 2000000 -seed 1000000 -states 1000 -all-file-systems -two-cuts -progress .cache/campaign.json $(SITTING)
+	cd internal/sim/histories && CGO_ENABLED=0 $(GO) test -run 'TestHunt$$' -count=1 -o ../../../.cache/histories.test -cpuprofile ../../../.cache/histories.pgo . -sim.hunt 2000
+	CGO_ENABLED=0 $(GO) build -trimpath -pgo .cache/histories.pgo -o .cache/proof ./internal/proof
+	.cache/proof -live -histories 2000000 -seed 1000000 $(SITTING)
+
+campaign: histories
+	$(MAKE) --no-print-directory proof PROOF="-states 1000 -all-file-systems -two-cuts"
 	CGO_ENABLED=1 TWINKEEL_LONG=1 $(GO) test $(RACE) -count=1 -timeout 6h ./...
 	CGO_ENABLED=1 $(GO) test -count=1 -timeout 6h \
 		$$(git grep -lE '^[[:space:]]+"pgregory.net/rapid"$$' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.checks=$(CHECKS)

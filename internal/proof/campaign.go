@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"time"
 
 	"github.com/twinkeel/twinkeel/internal/durable"
@@ -17,7 +14,7 @@ import (
 )
 
 const (
-	progressFormat = 1
+	progressFormat = 2
 	// batch is how many histories are lived through between two looks at the clock.
 	batch = 2000
 	// saveEvery is how long at least lies between two writes of the progress.
@@ -28,30 +25,37 @@ const (
 var errInterrupted = errors.New("interrupted")
 
 // campaign is how far the random histories have come: those of the seeds from First to
-// First+Done-1, each lived through once, by one binary. It is what a file of progress
-// holds.
+// First+Done-1, each lived through once. It is what a file of progress holds. The code may
+// change between two sittings: each says of which commit it was.
 type campaign struct {
 	Format     int              `json:"format"`
-	Commit     string           `json:"commit"`
-	Binary     string           `json:"binary"` // SHA-256 of it
 	First      uint64           `json:"first"`
 	Histories  uint64           `json:"histories"` // that are wanted
 	Done       uint64           `json:"done"`
 	Counts     histories.Counts `json:"counts"`
 	CPUSeconds float64          `json:"cpuSeconds"`
-	Broken     []string         `json:"broken"` // what broke a law, by seed
+	Broken     []broken         `json:"broken,omitempty"`
 	Sittings   []sitting        `json:"sittings"`
+}
+
+// broken is a history that broke a law.
+type broken struct {
+	Seed   uint64 `json:"seed"`
+	Law    string `json:"law"`
+	Commit string `json:"commit"`           // whose code broke it
+	Mended string `json:"mended,omitempty"` // commit of the first sitting in which it broke none
 }
 
 // sitting is one run of the command.
 type sitting struct {
-	Began time.Time `json:"began"`
-	Ended time.Time `json:"ended"` // as far as it was written down
-	Done  uint64    `json:"done"`  // histories
+	Commit string    `json:"commit"`
+	Began  time.Time `json:"began"`
+	Ended  time.Time `json:"ended"` // as far as it was written down
+	Done   uint64    `json:"done"`  // histories
 }
 
 // resumed returns the campaign that a file of progress tells of, or c if there is none. It
-// refuses one that is not the same: another commit, binary or range of seeds.
+// refuses one of another range of seeds.
 func (c campaign) resumed(dir durable.Dir, name string) (campaign, error) {
 	b, err := dir.Read(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -65,15 +69,11 @@ func (c campaign) resumed(dir durable.Dir, name string) (campaign, error) {
 		return c, fmt.Errorf("progress %s: %w", name, err)
 	}
 	refuse := func(what string, got, want any) error {
-		return fmt.Errorf("progress %s: %s: it was begun with %v, this is %v; go on with that one, or begin another file", name, what, got, want)
+		return fmt.Errorf("progress %s: %s: it was begun with %v, this is %v; go on with that, or begin another file", name, what, got, want)
 	}
 	switch {
 	case was.Format != c.Format:
 		return c, refuse("format", was.Format, c.Format)
-	case was.Commit != c.Commit:
-		return c, refuse("commit", was.Commit, c.Commit)
-	case was.Binary != c.Binary:
-		return c, refuse("binary", was.Binary, c.Binary)
 	case was.First != c.First || was.Histories != c.Histories:
 		return c, refuse("seeds", fmt.Sprintf("%d of them from %d on", was.Histories, was.First), fmt.Sprintf("%d from %d on", c.Histories, c.First))
 	case was.Done > was.Histories || was.Counts.Histories != int(was.Done):
@@ -82,15 +82,34 @@ func (c campaign) resumed(dir durable.Dir, name string) (campaign, error) {
 	return was, nil
 }
 
+// again lives once more through the histories that broke a law and were not seen to hold
+// since.
+func (c *campaign) again(commit string, live func(seed uint64) (*histories.Outcome, error)) error {
+	for i := range c.Broken {
+		b := &c.Broken[i]
+		if b.Mended != "" {
+			continue
+		}
+		o, err := live(b.Seed)
+		if err != nil {
+			return err
+		}
+		if len(o.Broken) == 0 {
+			b.Mended = commit
+		}
+	}
+	return nil
+}
+
 // run lives through what is left, and saves how far it came every minute and at the end,
 // whatever ends it. An end of ctx is errInterrupted.
-func (c *campaign) run(ctx context.Context, live func(seed uint64) (*histories.Outcome, error), save func() error) error {
+func (c *campaign) run(ctx context.Context, commit string, live func(seed uint64) (*histories.Outcome, error), save func() error) error {
 	if c.Done == c.Histories {
 		return nil
 	}
 	began := time.Now().UTC().Truncate(time.Second)
 	before, used := c.CPUSeconds, cpu()
-	c.Sittings = append(c.Sittings, sitting{Began: began, Ended: began})
+	c.Sittings = append(c.Sittings, sitting{Commit: commit, Began: began, Ended: began})
 	now := &c.Sittings[len(c.Sittings)-1]
 	keep := func() error {
 		now.Ended = time.Now().UTC().Truncate(time.Second)
@@ -98,7 +117,7 @@ func (c *campaign) run(ctx context.Context, live func(seed uint64) (*histories.O
 		return save()
 	}
 	for saved := time.Now(); c.Done < c.Histories; {
-		done, err := c.some(ctx, min(batch, c.Histories-c.Done), live)
+		done, err := c.some(ctx, commit, min(batch, c.Histories-c.Done), live)
 		now.Done += done
 		if err != nil || ctx.Err() != nil {
 			if ctx.Err() != nil {
@@ -117,7 +136,7 @@ func (c *campaign) run(ctx context.Context, live func(seed uint64) (*histories.O
 }
 
 // some lives through the next n histories, or through the first of them until ctx ends.
-func (c *campaign) some(ctx context.Context, n uint64, live func(uint64) (*histories.Outcome, error)) (uint64, error) {
+func (c *campaign) some(ctx context.Context, commit string, n uint64, live func(uint64) (*histories.Outcome, error)) (uint64, error) {
 	first := c.First + c.Done
 	outcomes := make([]*histories.Outcome, n)
 	err := each(ctx, int(n), func(i int) (err error) {
@@ -135,23 +154,19 @@ func (c *campaign) some(ctx context.Context, n uint64, live func(uint64) (*histo
 		}
 		done++
 		if c.Counts.Add(o.Counts); len(o.Broken) > 0 {
-			c.Broken = append(c.Broken, fmt.Sprintf("seed %d: %s", first+uint64(i), o.Broken[0]))
+			c.Broken = append(c.Broken, broken{Seed: first + uint64(i), Law: o.Broken[0], Commit: commit})
 		}
 	}
 	c.Done += done
 	return done, err
 }
 
-// write adds the section of the page.
-func (c *campaign) write(w io.Writer) {
-	fmt.Fprintf(w, "\n## Random histories\n\nSeeds from %d to %d. Each has at least %d starts, %d power cuts and %d releases.",
-		c.First, c.First+max(c.Done, 1)-1, histories.MinBoots, histories.MinCuts, histories.MinReleases)
+// write adds a section to the page.
+func (c *campaign) write(w io.Writer, title string) {
+	fmt.Fprintf(w, "\n## %s\n\nSeeds from %d to %d. Each has at least %d starts, %d power cuts and %d releases.",
+		title, c.First, c.First+max(c.Done, 1)-1, histories.MinBoots, histories.MinCuts, histories.MinReleases)
 	if c.Done < c.Histories {
-		fmt.Fprintf(w, " **They end early: %d were wanted.**", c.Histories)
-	}
-	if n := len(c.Sittings); n > 1 {
-		fmt.Fprintf(w, " One binary (SHA-256 %s) lived through them in %d sittings, from %s to %s.",
-			c.Binary, n, c.Sittings[0].Began.Format("2006-01-02 15:04"), c.Sittings[n-1].Ended.Format("2006-01-02 15:04"))
+		fmt.Fprintf(w, " **It is not at its end: %d are wanted.**", c.Histories)
 	}
 	fmt.Fprint(w, "\n\n| what | count |\n| --- | --- |\n")
 	for _, row := range []struct {
@@ -168,33 +183,40 @@ func (c *campaign) write(w io.Writer) {
 	if c.CPUSeconds > 0 {
 		fmt.Fprintf(w, "| histories per processor minute | %.0f |\n", float64(c.Done)*60/c.CPUSeconds)
 	}
+	if len(c.Sittings) > 1 {
+		fmt.Fprint(w, "\n| sitting began | commit | histories |\n| --- | --- | --- |\n")
+		for _, s := range c.Sittings {
+			fmt.Fprintf(w, "| %s | %s | %d |\n", s.Began.Format("2006-01-02 15:04"), s.Commit, s.Done)
+		}
+	}
+	if len(c.Broken) > 0 {
+		fmt.Fprintln(w)
+	}
 	for _, b := range c.Broken {
-		fmt.Fprintf(w, "\n- %s\n", b)
+		fmt.Fprintf(w, "- %s\n", b)
 	}
 }
 
-// err says whether a law was broken.
+func (b broken) String() string {
+	s := fmt.Sprintf("seed %d at %s: %s", b.Seed, b.Commit, b.Law)
+	if b.Mended != "" {
+		s += "; it breaks none at " + b.Mended
+	}
+	return s
+}
+
+// err says whether a law was broken and is not kept since.
 func (c *campaign) err() error {
-	if len(c.Broken) == 0 {
+	n, first := 0, ""
+	for _, b := range c.Broken {
+		if b.Mended == "" {
+			if n++; n == 1 {
+				first = b.String()
+			}
+		}
+	}
+	if n == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d histories broke a law, the first: %s", len(c.Broken), c.Broken[0])
-}
-
-// binary returns the SHA-256 of this program.
-func binary() (string, error) {
-	path, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return fmt.Errorf("%d histories broke a law, the first: %s", n, first)
 }

@@ -26,7 +26,7 @@ func counted(seed uint64) (*histories.Outcome, error) {
 }
 
 func fresh() campaign {
-	return campaign{Format: progressFormat, Commit: "abc", Binary: "1", First: 1000, Histories: 3 * batch / 2}
+	return campaign{Format: progressFormat, First: 1000, Histories: 3 * batch / 2}
 }
 
 // saver returns what writes the progress of c to dir.
@@ -48,7 +48,7 @@ func TestSittingsAddUpToOneCampaign(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := fresh()
-	if err := whole.run(context.Background(), counted, func() error { return nil }); err != nil {
+	if err := whole.run(context.Background(), "abc", counted, func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	var lived atomic.Uint64
@@ -60,7 +60,7 @@ func TestSittingsAddUpToOneCampaign(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(context.Background())
 		began := lived.Load()
-		err = c.run(ctx, func(seed uint64) (*histories.Outcome, error) {
+		err = c.run(ctx, "abc", func(seed uint64) (*histories.Outcome, error) {
 			if lived.Add(1) == began+step {
 				stop()
 			}
@@ -87,12 +87,12 @@ func TestSittingsAddUpToOneCampaign(t *testing.T) {
 	if lived.Load() != whole.Histories || len(got.Sittings) != sittings || sittings < 5 {
 		t.Errorf("got %d histories in %d sittings, noted %d; want each of %d once", lived.Load(), sittings, len(got.Sittings), whole.Histories)
 	}
-	if err := got.err(); err == nil || !strings.Contains(err.Error(), "seed 1000: law 1") {
+	if err := got.err(); err == nil || !strings.Contains(err.Error(), "seed 1000 at abc: law 1") {
 		t.Errorf("broken laws: got %v", err)
 	}
 }
 
-// Progress of another commit, binary or range of seeds is not gone on from, and the error
+// Progress of another range of seeds is not gone on from, and the error
 // names both.
 func TestProgressOfAnotherCampaignIsRefused(t *testing.T) {
 	dir, err := durable.OpenDir(t.TempDir(), false)
@@ -100,15 +100,13 @@ func TestProgressOfAnotherCampaignIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	was := fresh()
-	if err := was.run(context.Background(), counted, saver(t, dir, &was)); err != nil {
+	if err := was.run(context.Background(), "abc", counted, saver(t, dir, &was)); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
 		change func(*campaign)
 		want   []string
 	}{
-		"commit": {func(c *campaign) { c.Commit = "def" }, []string{"abc", "def"}},
-		"binary": {func(c *campaign) { c.Binary = "2" }, []string{"with 1,", "is 2;"}},
 		"seed":   {func(c *campaign) { c.First = 7 }, []string{"from 1000 on", "from 7 on"}},
 		"number": {func(c *campaign) { c.Histories = 5 }, []string{"3000", "5 from"}},
 	} {
@@ -118,7 +116,7 @@ func TestProgressOfAnotherCampaignIsRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want one with %q", name, err, c.want)
 		}
 	}
-	if err := dir.Replace("progress.json", []byte(`{"format":1,"commit":"abc","binary":"1","first":1000,"histories":3000,"done":2000}`)); err != nil {
+	if err := dir.Replace("progress.json", []byte(`{"format":2,"first":1000,"histories":3000,"done":2000}`)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := fresh().resumed(dir, "progress.json"); err == nil {
@@ -131,23 +129,50 @@ func TestPageSaysWhatRan(t *testing.T) {
 	c := fresh()
 	ctx, stop := context.WithCancel(context.Background())
 	stop()
-	if err := c.run(ctx, counted, func() error { return nil }); !errors.Is(err, errInterrupted) {
+	if err := c.run(ctx, "abc", counted, func() error { return nil }); !errors.Is(err, errInterrupted) {
 		t.Fatalf("got %v, want %v", err, errInterrupted)
 	}
 	c.Done, c.Counts.Histories = 17, 17
 	var page bytes.Buffer
-	c.write(&page)
-	for _, want := range []string{"Seeds from 1000 to 1016.", "3000 were wanted", "| histories | 17 |"} {
+	c.write(&page, "Histories")
+	for _, want := range []string{"Seeds from 1000 to 1016.", "3000 are wanted", "| histories | 17 |"} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("got %s, want %q in it", page.String(), want)
 		}
 	}
 	c = fresh()
-	if err := c.run(context.Background(), counted, func() error { return nil }); err != nil {
+	if err := c.run(context.Background(), "abc", counted, func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	page.Reset()
-	if c.write(&page); strings.Contains(page.String(), "wanted") || !reflect.DeepEqual(c.Sittings[0].Done, c.Histories) {
+	if c.write(&page, "Histories"); strings.Contains(page.String(), "are wanted") || !reflect.DeepEqual(c.Sittings[0].Done, c.Histories) {
 		t.Errorf("got %s", page.String())
+	}
+}
+
+// A history that broke a law is lived through again by the next sitting, whose commit is
+// noted where it breaks none any more.
+func TestWhatBrokeALawIsLivedThroughAgain(t *testing.T) {
+	c := fresh()
+	if err := c.run(context.Background(), "abc", counted, func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	mended := func(seed uint64) (*histories.Outcome, error) {
+		if seed == 1000 {
+			return counted(seed)
+		}
+		return &histories.Outcome{}, nil
+	}
+	if err := c.again("def", mended); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.err(); err == nil || !strings.HasPrefix(err.Error(), "1 histories broke a law, the first: seed 1000 at abc") {
+		t.Errorf("with one that still breaks a law: got %v", err)
+	}
+	if err := c.again("ghi", func(uint64) (*histories.Outcome, error) { return &histories.Outcome{}, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.err(); err != nil || c.Broken[0].Mended != "ghi" || c.Broken[1].Mended != "def" {
+		t.Errorf("got %v, %v and %v", err, c.Broken[0], c.Broken[1])
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -31,7 +32,8 @@ type settings struct {
 	states    int
 	all       bool // file systems
 	out       string
-	progress  string
+	campaign  string
+	live      bool
 	sitting   time.Duration
 	cuts      bool
 }
@@ -44,38 +46,98 @@ func main() {
 	flag.IntVar(&s.states, "states", 150, "crash states of each file system")
 	flag.BoolVar(&s.all, "all-file-systems", false, "xfs and btrfs as well as ext4")
 	flag.StringVar(&s.out, "o", "docs/PROOF.md", "file to write")
-	flag.StringVar(&s.progress, "progress", "", "file that says how far the histories have come, to go on from if it is there; \"\": none")
+	flag.StringVar(&s.campaign, "campaign", "docs/campaign.json", "file that says how far the campaign of random histories has come")
+	flag.BoolVar(&s.live, "live", false, "go on with the campaign, and do nothing else: -histories from -seed on")
 	flag.BoolVar(&s.cuts, "two-cuts", false, "every two cuts of the exhaustive stories, and not a sample")
-	flag.DurationVar(&s.sitting, "for", 0, "end the histories after so long, as SIGTERM does; 0: not")
+	flag.DurationVar(&s.sitting, "for", 0, "with -live: end this sitting after so long, as SIGTERM does; 0: not")
 	flag.Parse()
 	debug.SetGCPercent(400) // histories are short and leave nothing behind
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var page strings.Builder
-	err := prove(ctx, &page, s)
-	if werr := os.WriteFile(s.out, []byte(page.String()), 0o644); werr != nil {
-		err = errors.Join(err, werr)
+	run := page
+	if s.live {
+		run = sit
 	}
-	if err != nil {
+	if err := run(ctx, s); err != nil {
 		fmt.Fprintln(os.Stderr, "proof:", err)
 		os.Exit(1)
 	}
 }
 
-// prove runs everything and writes the page. An error says what was refuted.
+// page runs everything and writes what came of it, also if something was refuted.
+func page(ctx context.Context, s settings) error {
+	var w strings.Builder
+	err := prove(ctx, &w, s)
+	return errors.Join(err, os.WriteFile(s.out, []byte(w.String()), 0o644))
+}
+
+// prove is page without the file. An error says what was refuted.
 func prove(ctx context.Context, w io.Writer, s settings) error {
 	commit, err := revision(ctx, s.out)
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	fmt.Fprintf(w, "# Proof\n\nWritten by `make proof` on %s, at commit %s. Every figure is of this run.\n\n",
+	fmt.Fprintf(w, "# Proof\n\nWritten by `make proof` on %s, at commit %s. Every figure is of this run, but for those of the campaign, which was lived through by `make campaign`.\n\n",
 		time.Now().UTC().Format("2006-01-02"), commit)
 	laws(w)
-	err = random(ctx, w, s, commit)
-	if errors.Is(err, errInterrupted) {
+	c := campaign{First: s.first, Histories: s.histories}
+	var shelf histories.Shelf
+	if err := c.run(ctx, commit, shelf.Live, func() error { return nil }); err != nil {
 		return err // the page ends here, and says so
 	}
-	return errors.Join(err, exhaustive(ctx, w, s.cuts), planted(ctx, w, s), rig(ctx, w, s))
+	c.write(w, "Random histories")
+	return errors.Join(c.err(), lived(w, s), exhaustive(ctx, w, s.cuts), planted(ctx, w, s), rig(ctx, w, s))
+}
+
+// lived adds how far the campaign has come.
+func lived(w io.Writer, s settings) error {
+	b, err := os.ReadFile(s.campaign)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var c campaign
+	if err := json.Unmarshal(b, &c); err != nil {
+		return fmt.Errorf("%s: %w", s.campaign, err)
+	}
+	c.write(w, "The campaign")
+	return c.err()
+}
+
+// sit goes on with the campaign for one sitting.
+func sit(ctx context.Context, s settings) error {
+	commit, err := revision(ctx, s.campaign)
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	dir, err := durable.OpenDir(filepath.Dir(s.campaign), false)
+	if err != nil {
+		return err
+	}
+	name := filepath.Base(s.campaign)
+	c, err := campaign{Format: progressFormat, First: s.first, Histories: s.histories}.resumed(dir, name)
+	if err != nil {
+		return err
+	}
+	var shelf histories.Shelf
+	if err := c.again(commit, shelf.Live); err != nil {
+		return err
+	}
+	if s.sitting > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.sitting)
+		defer cancel()
+	}
+	err = c.run(ctx, commit, shelf.Live, func() error {
+		b, err := json.MarshalIndent(c, "", " ")
+		if err != nil {
+			return err
+		}
+		return dir.Replace(name, append(b, '\n'))
+	})
+	return errors.Join(err, c.err())
 }
 
 // revision names the commit that is checked out, and says if anything but the page was
@@ -117,41 +179,6 @@ func cpu() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-func random(ctx context.Context, w io.Writer, s settings, commit string) error {
-	c := campaign{Format: progressFormat, Commit: commit, First: s.first, Histories: s.histories}
-	save := func() error { return nil }
-	if s.progress != "" {
-		var err error
-		if c.Binary, err = binary(); err != nil {
-			return fmt.Errorf("progress: %w", err)
-		}
-		dir, err := durable.OpenDir(filepath.Dir(s.progress), false)
-		if err != nil {
-			return fmt.Errorf("progress: %w", err)
-		}
-		name := filepath.Base(s.progress)
-		if c, err = c.resumed(dir, name); err != nil {
-			return err
-		}
-		save = func() error {
-			b, err := json.MarshalIndent(c, "", " ")
-			if err == nil {
-				err = dir.Replace(name, append(b, '\n'))
-			}
-			return err
-		}
-	}
-	if s.sitting > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.sitting)
-		defer cancel()
-	}
-	var shelf histories.Shelf
-	err := c.run(ctx, shelf.Live, save)
-	c.write(w)
-	return errors.Join(err, c.err())
 }
 
 // rarer is how many times as many histories a rare bug is looked for in.
