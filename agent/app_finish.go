@@ -33,6 +33,9 @@ func (a *Agent) commitApps(m machine, t *AppTransaction) error {
 			if _, err := a.st.undeny(w.App); err != nil {
 				return err
 			}
+			if t.Kind == appInstall && w.Bundled {
+				e.Text = fmt.Sprintf("release %s names it", to.Version)
+			}
 		}
 		if had && (!has || w.Base != old.Generation) {
 			left = append(left, old) // its data does not live on in what runs

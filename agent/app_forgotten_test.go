@@ -141,52 +141,6 @@ func TestALostJournalGivesNoNameOfAGenerationAgain(t *testing.T) {
 	wantApp(t, m, "2")
 }
 
-// factoryApps is a world whose first release, which a disk is made with, names an
-// application, and whose next one names its successor.
-var factoryApps = sync.OnceValue(func() *appWorld {
-	const size = 6 << 12
-	w := newAppWorld(size)
-	for i := range 2 {
-		web := w.app(sim.AppSpec{Name: "web", Version: fmt.Sprint(i + 1), Image: sim.Image(3<<12, uint64(i)), Format: 1, Reads: 1})
-		w.release(sim.Spec{Version: fmt.Sprint(i + 1), Images: map[string][]byte{"root": sim.Edit(sim.Image(size, 1), uint64(i))}, From: w.os[:i], Apps: []*sim.App{web}})
-		w.stage(nil)
-	}
-	return w.appWorld
-})
-
-// A disk has the system of its release alone. Its applications come by hand, or with the next
-// release, which goes on with their data.
-func TestTheApplicationsOfAFactoryReleaseComeByHandOrWithTheNext(t *testing.T) {
-	for _, byHand := range []bool{true, false} {
-		t.Run(fmt.Sprintf("by hand %t", byHand), func(t *testing.T) {
-			t.Parallel()
-			w := factoryApps()
-			m := machineIn(t, w, "web", 1)
-			m.Options.Apps.Wanted[0].Bundled = true
-			m.Net.Serve(w.files[0])
-			m.Process(sim.Once)
-			wantApp(t, m, "")
-			if byHand {
-				m.Process(func(a *agent.Agent) {
-					if _, err := a.Do(context.Background(), agent.Request{Verb: agent.VerbApp, App: &agent.AppRequest{Do: agent.AppUpdate, Name: "web"}}, nil); err != nil {
-						t.Error(err)
-					}
-				})
-				wantApp(t, m, "1")
-			}
-			_, data := m.Apps.Running("web")
-			was := string(data)
-			s := osStory{name: "factory", world: factoryApps, reached: 0, stage: 1, os: "2"}
-			m.Net.Serve(w.files[1])
-			s.settle(m)
-			wantApp(t, m, "2")
-			if _, data := m.Apps.Running("web"); !strings.HasPrefix(string(data), was) {
-				t.Errorf("web 2 has %q, want %q and what it wrote since", data, was)
-			}
-		})
-	}
-}
-
 // Both copies of the deployment that runs are lost: the host goes on with an older one, and
 // an application that it does not name comes back on its data.
 func TestAnApplicationWhoseDeploymentIsLostGoesOnWithItsData(t *testing.T) {

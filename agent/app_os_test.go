@@ -87,6 +87,8 @@ var osStories = []osStory{
 	{"release without the app that fails", bothApps, osSecond, osNoWebBad, false, "", "3", map[string]string{"web": "2", "db": "2"}, []string{"web", "db"}, "", 0},
 	// What falls back is older than what was tried, and db 1 could read what db 2 wrote.
 	{"release with newer apps that fails", bothApps, osFirst, osBad, false, "", "2", map[string]string{"web": "1", "db": "1"}, []string{"web", "db"}, "2", 0},
+	{"disk of the factory", factoryApps, 0, 0, false, "", "1", map[string]string{"web": "1"}, []string{"web"}, "", 0},
+	{"disk of the factory, and a release", factoryApps, 0, 1, false, "", "2", map[string]string{"web": "2"}, []string{"web"}, "", 0},
 }
 
 // begin makes the machine and brings it to where the story begins.

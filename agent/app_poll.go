@@ -63,11 +63,13 @@ func (a *Agent) pollApps(ctx context.Context, m machine, only string, w wish) ([
 	var offers []appOffer
 	begun := false
 	for _, wanted := range a.o.Apps.Wanted {
-		bundled, _ := d.App(wanted.Name)
-		if only != "" && wanted.Name != only || only == "" && (wanted.Bundled || bundled.Bundled) {
+		if only != "" && wanted.Name != only {
 			continue
 		}
-		o, err := a.offerApp(ctx, c, src, d, wanted, w)
+		o, asked, err := a.offer(ctx, c, src, m, d, wanted, w, only != "")
+		if !asked {
+			continue
+		}
 		if err != nil {
 			o = appOffer{name: wanted.Name, reasons: []Reason{{orError(CodeOf(err)), err.Error()}}}
 		}
@@ -105,9 +107,34 @@ func (a *Agent) noteApps(offers []appOffer) {
 	}
 }
 
+// offer finds what a wanted application should be: what the running release names, if the
+// host lacks that, or else what it wants for itself. Without an operator, byHand, what
+// releases of the OS bring is not asked for.
+func (a *Agent) offer(ctx context.Context, c *signing.Client, src signing.Source, m machine, d *Deployment, want AppWish, w wish, byHand bool) (o appOffer, asked bool, err error) {
+	old, _ := d.App(want.Name)
+	r, lacks := d.lacks(want.Name)
+	bundled := want.Bundled || old.Bundled
+	if lacks {
+		// One version that the operator chose goes before that of the release.
+		chosen, err := a.chosen(want, w)
+		if err != nil {
+			return appOffer{name: want.Name}, true, err
+		}
+		if lacks = chosen.IsZero() || bundled && !byHand; lacks {
+			o, err = a.offerNamed(ctx, c, src, m, d, r, want, w)
+			return o, true, err
+		}
+	}
+	if bundled && !byHand {
+		return appOffer{}, false, nil
+	}
+	o, err = a.offerApp(ctx, c, src, m, d, want, w)
+	return o, true, err
+}
+
 // offerApp finds the version of an application that this host should run, and why it
 // does not yet.
-func (a *Agent) offerApp(ctx context.Context, c *signing.Client, src signing.Source, d *Deployment, want AppWish, w wish) (appOffer, error) {
+func (a *Agent) offerApp(ctx context.Context, c *signing.Client, src signing.Source, m machine, d *Deployment, want AppWish, w wish) (appOffer, error) {
 	o := appOffer{name: want.Name}
 	version, err := a.wantedApp(ctx, c, src, want, w, &o)
 	if err != nil {
@@ -123,17 +150,8 @@ func (a *Agent) offerApp(ctx context.Context, c *signing.Client, src signing.Sou
 	if err := a.readAppManifest(ctx, c, src, want, version, &o); err != nil || len(o.reasons) > 0 {
 		return o, err
 	}
-	if o.reasons, err = a.judgeApp(ctx, o.manifest, o.app); err != nil {
+	if err := a.judgeOffer(ctx, m, d, &o, w); err != nil {
 		return o, err
-	}
-	if d != nil {
-		if why := a.outOfOrder(o.manifest, d.Workloads); why != nil {
-			o.reasons = append(o.reasons, *why)
-		}
-	}
-	o.reasons = append(o.reasons, o.later...)
-	if w.force {
-		o.reasons = slices.DeleteFunc(o.reasons, func(r Reason) bool { return r.Code == CodeHeld || r.Code == CodeDenied })
 	}
 	if old, has := d.App(want.Name); has {
 		pinned := o.comeDown || !want.Version.IsZero() || !w.version.IsZero() || a.pinned(want.Name)
@@ -156,14 +174,8 @@ func (a *Agent) pinned(name string) bool {
 
 // wantedApp chooses the version: the operator's, the pinned one, or the newest.
 func (a *Agent) wantedApp(ctx context.Context, c *signing.Client, src signing.Source, want AppWish, w wish, o *appOffer) (release.Version, error) {
-	choices, err := a.choices()
-	if err != nil {
-		return release.Version{}, err
-	}
-	for _, v := range []release.Version{w.version, choices.Apps[want.Name].Pin, want.Version} {
-		if !v.IsZero() {
-			return v, nil
-		}
+	if v, err := a.chosen(want, w); err != nil || !v.IsZero() {
+		return v, err
 	}
 	directive, err := a.appDirective(ctx, c, src, want)
 	if err != nil {
@@ -284,13 +296,22 @@ func (a *Agent) beginApp(m machine, d *Deployment, o appOffer, w wish) error {
 	base := ""
 	if has {
 		t.Kind, base = appUpdate, old.Generation
-	} else if live, err := a.live(m); err != nil {
-		return err
 	} else {
-		base = live[o.name].Generation
+		live, err := a.live(m)
+		if err != nil {
+			return err
+		}
+		l := live[o.name]
+		if there, err := a.hasGeneration(o.name, l.Generation); err != nil {
+			return err
+		} else if there {
+			base = l.Generation
+		}
 	}
 	return a.openApps(m, d, t, func(next *Deployment, generation string) {
-		next.replaceApp(o.deployed(generation, base))
+		w := o.deployed(generation, base)
+		w.Bundled = d.names(o.app) // then it goes on with the releases
+		next.replaceApp(w)
 	})
 }
 

@@ -31,7 +31,7 @@ func (a *Agent) rehearseApp(ctx context.Context, m machine, r Request) (*Outcome
 	}
 	want, _ := a.wish(r.App.Name)
 	// Neither a hold nor a denial is against a rehearsal: it installs nothing.
-	o, err := a.offerApp(ctx, c, src, d, want, wish{version: r.App.Version, now: true, force: true})
+	o, err := a.offerApp(ctx, c, src, m, d, want, wish{version: r.App.Version, now: true, force: true})
 	if err != nil {
 		return nil, err
 	}
