@@ -34,9 +34,10 @@ func (s *shop) app(name, version string, old *sim.App, b sim.Behaviour, format i
 }
 
 // bundle is what release v of the OS brings: from the second one on db, now and then a new
-// version. It is always healthy, as the release would not be otherwise.
-func (s *shop) bundle(v int) (list []*sim.App, err error) {
-	if v == 1 {
+// version, and where the factory has it, in the first one, too. It is always healthy, as the
+// release would not be otherwise.
+func (s *shop) bundle(v int, factory bool) (list []*sim.App, err error) {
+	if v == 1 && !factory {
 		return nil, nil
 	}
 	if s.db == nil || s.rng.IntN(2) == 0 {
@@ -109,7 +110,16 @@ func (l *life) endOfApps() {
 	if l.m.Apps == nil {
 		return
 	}
-	want := l.repo.Stages[len(l.repo.Stages)-1].Web
+	last := l.repo.Stages[len(l.repo.Stages)-1]
+	if l.m.Running() == last.Wants {
+		// What a release names runs with it, whether the factory's had it or not.
+		for _, named := range last.Wants.Manifest.Apps {
+			if got, _ := l.m.Apps.Running(named.Name); got != named.Version {
+				l.m.Break("law 13: version %q of %s runs in the end, and release %s names %s", got, named.Name, last.Wants.Manifest.Version, named.Version)
+			}
+		}
+	}
+	want := last.Web
 	for _, d := range l.m.Denials() {
 		if d == want.Digest {
 			return

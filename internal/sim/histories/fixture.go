@@ -102,7 +102,7 @@ func newRepository(n int) (*Repository, error) {
 	for v := 1; v <= releases; v++ {
 		spec := sim.Spec{Version: fmt.Sprint(v), Images: images, From: last, Behaviour: behaviour(rng, n, v, releases), Epoch: uint64(v / 4)}
 		if apps != nil {
-			if spec.Apps, err = apps.bundle(v); err != nil {
+			if spec.Apps, err = apps.bundle(v, n%2 == 1); err != nil {
 				return nil, err
 			}
 		}
