@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/twinkeel/twinkeel/partitions"
@@ -136,6 +137,16 @@ func CodeOf(err error) string {
 		return r.Code
 	}
 	return ""
+}
+
+// reasonOf is err as a Reason: what its Error says, without the code behind that, as whoever
+// prints a Reason adds it.
+func reasonOf(err error) Reason {
+	code := CodeOf(err)
+	if code == "" {
+		return Reason{"error", err.Error()}
+	}
+	return Reason{code, strings.TrimSuffix(err.Error(), " ["+code+"]")}
 }
 
 // Status is what `twinkeel status --json` prints.

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/twinkeel/twinkeel/agent"
@@ -76,4 +77,33 @@ func TestWhatCannotBeStartedIsTriedAgainBeforeTheNextPoll(t *testing.T) {
 			wantApp(t, m, c.want)
 		})
 	}
+}
+
+// Whoever prints a reason adds its code: the text has none.
+func TestTheCodeOfAVersionThatDoesNotStartIsSaidOnce(t *testing.T) {
+	m := appMachine(t, 1, appV1)
+	r := &away{Runner: m.Options.Apps.Runner}
+	m.Options.Apps.Runner = r
+	m.Net.Serve(apps().files[appV2])
+	m.Process(func(a *agent.Agent) {
+		sim.Once(a)
+		_, err := a.Do(t.Context(), agent.Request{Verb: agent.VerbApp, App: &agent.AppRequest{Do: agent.AppRollback, Name: "web", Data: "restore"}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.starts = 2
+		_, err = a.Do(t.Context(), agent.Request{Verb: agent.VerbApp, Force: true, App: &agent.AppRequest{Do: agent.AppUpdate, Name: "web"}}, nil)
+		if err == nil || strings.Count(err.Error(), "["+agent.CodeUnhealthy+"]") != 1 {
+			t.Errorf("got %v, want one [%s]", err, agent.CodeUnhealthy)
+		}
+		h, err := a.Do(t.Context(), agent.Request{Verb: agent.VerbHistory}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := h.History[len(h.History)-1]
+		if last.Result != "rolled-back" || last.Code != agent.CodeUnhealthy || !strings.HasSuffix(last.Text, "runtime: killed") {
+			t.Errorf("history: got %+v", last)
+		}
+	})
+	wantApp(t, m, "1")
 }

@@ -106,7 +106,7 @@ func (a *Agent) judgeApps(ctx context.Context, t *AppTransaction) error {
 			}
 			switch p.observe(a.o.Clock.Now(), start, err) {
 			case VerdictUnhealthy:
-				a.condemn(CodeUnhealthy, fmt.Sprintf("app %s %s: %v", p.app.Name, p.app.Version, err))
+				a.condemn(CodeUnhealthy, fmt.Sprintf("app %s %s: %s", p.app.Name, p.app.Version, reasonOf(err).Text))
 				a.appEvidence = a.evidenceOf(ctx, t, p.app.Name)
 				return nil
 			case VerdictHealthy:

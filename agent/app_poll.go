@@ -71,7 +71,7 @@ func (a *Agent) pollApps(ctx context.Context, m machine, only string, w wish) ([
 			continue
 		}
 		if err != nil {
-			o = appOffer{name: wanted.Name, reasons: []Reason{{orError(CodeOf(err)), err.Error()}}}
+			o = appOffer{name: wanted.Name, reasons: []Reason{reasonOf(err)}}
 		}
 		if !begun && len(o.reasons) == 0 && o.manifest != nil {
 			if err := a.beginApp(m, d, o, w); err != nil {

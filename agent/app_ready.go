@@ -95,7 +95,7 @@ func (a *Agent) mustRunAll(ctx context.Context, t *AppTransaction, to *Deploymen
 			err = a.refuse(mf, a.outOfOrder(mf, to.Workloads), nil, nil)
 		}
 		if CodeOf(err) == CodeIncompatible {
-			if ferr := a.finishApps(t, HistoryEntry{Result: "abandoned", Code: CodeIncompatible, Text: err.Error()}); ferr != nil {
+			if ferr := a.finishApps(t, HistoryEntry{Result: "abandoned", Code: CodeIncompatible, Text: reasonOf(err).Text}); ferr != nil {
 				return ferr
 			}
 		}

@@ -41,7 +41,7 @@ func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction)
 	}
 	if err := a.mayClone(ctx, 0, set); err != nil {
 		if ctx.Err() == nil {
-			if ferr := a.finishApps(t, HistoryEntry{Result: "abandoned", Code: CodeOf(err), Text: err.Error()}); ferr != nil {
+			if ferr := a.finishApps(t, HistoryEntry{Result: "abandoned", Code: CodeOf(err), Text: reasonOf(err).Text}); ferr != nil {
 				return ferr
 			}
 		}
@@ -175,11 +175,11 @@ func (a *Agent) condemnFor(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	code := CodeOf(err)
-	if code == "" {
-		code = CodeState
+	why := reasonOf(err)
+	if CodeOf(err) == "" {
+		why.Code = CodeState
 	}
-	a.condemn(code, err.Error())
+	a.condemn(why.Code, why.Text)
 	return nil
 }
 

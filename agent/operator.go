@@ -327,7 +327,7 @@ func (a *Agent) why(ctx context.Context, m machine) (*Why, error) {
 	d, err := a.decide(ctx, m, wish{})
 	var w Why
 	if err != nil {
-		w.Reasons = append(w.Reasons, Reason{CodeOf(err), err.Error()})
+		w.Reasons = append(w.Reasons, reasonOf(err))
 		d, err = a.decide(ctx, m, wish{cached: true})
 	}
 	if err == nil {

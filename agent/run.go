@@ -138,11 +138,7 @@ func (a *Agent) note(d *decision, err error) {
 			a.last.after = wait.After()
 		}
 		a.last.failed++
-		code := CodeOf(err)
-		if code == "" {
-			code = "error"
-		}
-		a.last.reasons = []Reason{{code, err.Error()}}
+		a.last.reasons = []Reason{reasonOf(err)}
 		return
 	}
 	a.last.at, a.last.failed, a.last.reasons, a.last.interval = a.now(), 0, d.reasons(), 0
@@ -160,7 +156,7 @@ func (a *Agent) price(ctx context.Context, m machine, d *decision) {
 	}
 	plans, err := a.plan(m, m.boot.Slot.Other(), d.manifest)
 	if err != nil {
-		d.later = append(d.later, Reason{CodeOf(err), err.Error()})
+		d.later = append(d.later, reasonOf(err))
 		return
 	}
 	if len(d.never) == 0 {
