@@ -43,6 +43,31 @@ func (a *Agent) chosen(want AppWish, w wish) (release.Version, error) {
 	return release.Version{}, nil
 }
 
+// offer finds what a wanted application should be: what the running release names, if the
+// host lacks that, or else what it wants for itself. Without an operator, byHand, what
+// releases of the OS bring is not asked for.
+func (a *Agent) offer(ctx context.Context, c *signing.Client, src signing.Source, m machine, d *Deployment, want AppWish, w wish, byHand bool) (o appOffer, asked bool, err error) {
+	old, _ := d.App(want.Name)
+	r, lacks := d.lacks(want.Name)
+	bundled := want.Bundled || old.Bundled
+	if lacks {
+		// One version that the operator chose goes before that of the release.
+		chosen, err := a.chosen(want, w)
+		if err != nil {
+			return appOffer{name: want.Name}, true, err
+		}
+		if lacks = chosen.IsZero() || bundled && !byHand; lacks {
+			o, err = a.offerNamed(ctx, c, src, m, d, r, want, w)
+			return o, true, err
+		}
+	}
+	if bundled && !byHand {
+		return appOffer{}, false, nil
+	}
+	o, err = a.offerApp(ctx, c, src, m, d, want, w)
+	return o, true, err
+}
+
 // offerNamed finds an application that the running release names and the host lacks: in
 // that version and no other, and then it goes on with the releases.
 func (a *Agent) offerNamed(ctx context.Context, c *signing.Client, src signing.Source, m machine, d *Deployment, r release.App, want AppWish, w wish) (appOffer, error) {

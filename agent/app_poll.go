@@ -107,31 +107,6 @@ func (a *Agent) noteApps(offers []appOffer) {
 	}
 }
 
-// offer finds what a wanted application should be: what the running release names, if the
-// host lacks that, or else what it wants for itself. Without an operator, byHand, what
-// releases of the OS bring is not asked for.
-func (a *Agent) offer(ctx context.Context, c *signing.Client, src signing.Source, m machine, d *Deployment, want AppWish, w wish, byHand bool) (o appOffer, asked bool, err error) {
-	old, _ := d.App(want.Name)
-	r, lacks := d.lacks(want.Name)
-	bundled := want.Bundled || old.Bundled
-	if lacks {
-		// One version that the operator chose goes before that of the release.
-		chosen, err := a.chosen(want, w)
-		if err != nil {
-			return appOffer{name: want.Name}, true, err
-		}
-		if lacks = chosen.IsZero() || bundled && !byHand; lacks {
-			o, err = a.offerNamed(ctx, c, src, m, d, r, want, w)
-			return o, true, err
-		}
-	}
-	if bundled && !byHand {
-		return appOffer{}, false, nil
-	}
-	o, err = a.offerApp(ctx, c, src, m, d, want, w)
-	return o, true, err
-}
-
 // offerApp finds the version of an application that this host should run, and why it
 // does not yet.
 func (a *Agent) offerApp(ctx context.Context, c *signing.Client, src signing.Source, m machine, d *Deployment, want AppWish, w wish) (appOffer, error) {
