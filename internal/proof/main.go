@@ -137,6 +137,10 @@ func sit(ctx context.Context, s settings) error {
 		}
 		return dir.Replace(name, append(b, '\n'))
 	})
+	if errors.Is(err, errInterrupted) && s.sitting > 0 {
+		fmt.Printf("%d of %d histories are done\n", c.Done, c.Histories)
+		err = nil
+	}
 	return errors.Join(err, c.err())
 }
 
