@@ -51,6 +51,9 @@ func (a *Agent) updateApps(ctx context.Context, m machine, r Request) (*Outcome,
 	if _, known := a.wish(r.App.Name); r.App.Name != "" && !known {
 		return nil, &Refusal{Reason{CodeUsage, fmt.Sprintf("app %s: no [[app]] in the configuration wants it", r.App.Name)}, nil}
 	}
+	if err := a.decidedFirst(m); err != nil {
+		return nil, err
+	}
 	offers, err := a.pollApps(ctx, m, r.App.Name, wish{version: r.App.Version, now: true, force: r.Force})
 	if err != nil {
 		return nil, err

@@ -98,6 +98,12 @@ func (a *Agent) change(ctx context.Context, r Request) (Result, error) {
 	if err := a.prepare(ctx, m); err != nil {
 		return Result{}, err
 	}
+	switch r.Verb {
+	case VerbCheck, VerbUpdate, VerbWhy, VerbVerify:
+		if err := a.decidedFirst(m); err != nil {
+			return Result{}, err
+		}
+	}
 	var o *Outcome
 	switch r.Verb {
 	case VerbCheck:
@@ -122,6 +128,27 @@ func (a *Agent) change(ctx context.Context, r Request) (Result, error) {
 		return Result{Verify: v}, err
 	}
 	return Result{Outcome: o}, err
+}
+
+// decidedFirst refuses what can take long, because a server does not answer for one, while
+// something on trial waits for its verdict: the deadline would pass meanwhile, and what is
+// healthy would be left.
+func (a *Agent) decidedFirst(m machine) error {
+	t, err := a.journal(m)
+	if err != nil {
+		return err
+	}
+	if t.Phase == Armed && t.Slot == m.boot.Slot {
+		return &Refusal{Reason{CodeBusy, fmt.Sprintf("os-trial: slot %s is on trial; ask again when that is decided", t.Slot)}, nil}
+	}
+	apps, err := a.appTransaction(m)
+	if err != nil {
+		return err
+	}
+	if apps.Phase != AppIdle && apps.Phase != AppStaging {
+		return &Refusal{Reason{CodeBusy, fmt.Sprintf("transaction %d of applications is %s; ask again when that is decided", apps.Seq, apps.Phase)}, nil}
+	}
+	return nil
 }
 
 // interrupt stops the work under way, and waits until it has stopped.

@@ -59,6 +59,9 @@ func (a *Agent) cycle(ctx context.Context, poll bool) time.Duration {
 	release, err := a.acquire("the daemon's own round")
 	if err != nil {
 		a.note(nil, err)
+		if CodeOf(err) == CodeBusy {
+			return patience // a trial must not wait as long as a poll
+		}
 		return a.next(Transaction{})
 	}
 	defer release()
