@@ -317,7 +317,12 @@ func (l *life) end() {
 			m.Restart(sim.Rebooted) // the operator who wanted to do that does it
 		}
 		end := m.Process(m.Daemon(2))
-		if m.Pass(26 * time.Hour); end == sim.Returned && m.Effects() == before && m.Journal().Phase == agent.Idle {
+		m.Pass(26 * time.Hour)
+		if end != sim.Returned || m.Effects() != before || m.Journal().Phase != agent.Idle {
+			continue
+		}
+		// A daemon that cannot start an application naps often between two polls.
+		if m.Options.Apps == nil || m.Process(sim.Once) == sim.Returned && m.Effects() == before {
 			break
 		}
 	}
