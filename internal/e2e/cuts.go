@@ -56,9 +56,7 @@ func (e *engine) cut(h *host, w way, p phase, random *rand.Rand) error {
 		return nil
 	}
 	h.note("%s: landed in %s, %d ms after its begin; %d unflushed writes lost, torn or kept", p.name, landed, delay.Milliseconds(), lost)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.landed[landing{h.l.title, landed}]++
+	h.landed = append(h.landed, landing{h.l.title, landed})
 	return nil
 }
 
@@ -177,12 +175,15 @@ func (h *host) lose(before string, random *rand.Rand) (unflushed int, err error)
 const minLanded = 3
 
 // landing is where a cut landed.
-type landing struct{ loader, phase string }
+type landing struct {
+	Loader string `json:"loader"`
+	Phase  string `json:"phase"`
+}
 
 // landedBy is how many cuts landed in a phase, with whatever loader.
 func (e *engine) landedBy(phase string) (n int) {
 	for at, times := range e.landed {
-		if at.phase == phase {
+		if at.Phase == phase {
 			n += times
 		}
 	}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -229,6 +231,72 @@ func TestAGenerationIsOfTheFilesBelowItsNameAlone(t *testing.T) {
 	} {
 		if got := generation(all, name); !maps.Equal(got, want) {
 			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestARunThatGoesOnKeepsWhatFailedBefore(t *testing.T) {
+	o := options{work: t.TempDir()}
+	kept, other := filepath.Join(o.failures(), "disk.img"), filepath.Join(o.work, "disk.img")
+	for goesOn, want := range map[bool]bool{true: true, false: false} {
+		err := errors.Join(os.MkdirAll(o.failures(), 0o700), os.WriteFile(kept, nil, 0o600), os.WriteFile(other, nil, 0o600), o.clear(goesOn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(kept); (err == nil) != want {
+			t.Errorf("goes on %t: %s: %v", goesOn, kept, err)
+		}
+		if _, err := os.Stat(other); err == nil {
+			t.Errorf("goes on %t: %s is left", goesOn, other)
+		}
+	}
+}
+
+func TestARunGoesOnBehindTheCasesThatAreOver(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "new", "progress.json")
+	p, err := resume(name, "abc", 7, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]int{}
+	tell := func(p progress, name string, landed []landing, err error) *engine {
+		dir := t.TempDir()
+		disk := filepath.Join(dir, "disk")
+		e := &engine{options: options{work: dir}, over: p, out: t.Output(), kit: &kit{ctx: t.Context(), work: dir},
+			site: &site{address: "127.0.0.1:1"}, landed: map[landing]int{}, disks: map[string]string{"grub": disk}}
+		if err := errors.Join(e.clear(false), os.WriteFile(disk, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		e.tell(scenario{name: name, loader: grubBIOS, tell: func(_ *engine, h *host, _ *rand.Rand) error {
+			told[name]++
+			h.landed = landed
+			return err
+		}})
+		return e
+	}
+	tell(p, "good", []landing{{"GRUB on BIOS", "arm"}}, nil)
+	if p, err = resume(name, "abc", 8, false); err != nil || p.Seed != 7 {
+		t.Fatalf("goes on with seed %d, %v", p.Seed, err)
+	}
+	tell(p, "bad", nil, io.ErrUnexpectedEOF)
+	if p, err = resume(name, "abc", 7, true); err != nil {
+		t.Fatal(err)
+	}
+	if e := tell(p, "good", nil, nil); e.passed != 1 || e.failed != 0 || e.landedBy("arm") != 1 {
+		t.Errorf("a case that passed: got %d passed, %d failed, landed %v", e.passed, e.failed, e.landed)
+	}
+	if e := tell(p, "bad", nil, nil); e.passed != 0 || e.failed != 1 {
+		t.Errorf("a case that failed: got %d passed, %d failed", e.passed, e.failed)
+	}
+	if told["good"] != 1 || told["bad"] != 1 {
+		t.Errorf("told %v", told)
+	}
+	for what, resumed := range map[string]func() (progress, error){
+		"another commit": func() (progress, error) { return resume(name, "abd", 7, true) },
+		"another seed":   func() (progress, error) { return resume(name, "abc", 8, true) },
+	} {
+		if _, err := resumed(); err == nil {
+			t.Errorf("a run of %s goes on", what)
 		}
 	}
 }

@@ -36,6 +36,9 @@ type host struct {
 	cpu   time.Duration
 	notes []string
 
+	failures string    // where it is kept if its case fails
+	landed   []landing // its cuts
+
 	watch   stopwatch
 	faults  int // of which the way back was to be measured
 	outages []outage
@@ -47,7 +50,7 @@ type host struct {
 
 // newHost makes a machine with a copy of the disk that a loader's cases begin with.
 func (e *engine) newHost(name string, l loader) (*host, error) {
-	h := &host{name: name, kit: e.kit, site: e.site, l: l, dir: filepath.Join(e.kit.work, "cases", slug(name)), ctx: e.kit.ctx}
+	h := &host{name: name, kit: e.kit, site: e.site, l: l, dir: filepath.Join(e.kit.work, "cases", slug(name)), ctx: e.kit.ctx, failures: e.failures()}
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -82,7 +85,7 @@ func (h *host) close(keep bool) error {
 	h.off()
 	h.relay.close()
 	if keep {
-		return nil
+		return os.Rename(h.dir, filepath.Join(h.failures, filepath.Base(h.dir)))
 	}
 	return os.RemoveAll(h.dir)
 }

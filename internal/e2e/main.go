@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -43,6 +44,9 @@ type options struct {
 	cuts        int
 	prefixes    int // of the write log
 	torn        int // states of the write log with writes lost or torn
+	progress    string
+	sitting     time.Duration
+	seeded      bool // the seed was asked for
 }
 
 func parse(args []string) (o options, err error) {
@@ -56,9 +60,12 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.cuts, "cuts", 25, "`NUMBER` of power cuts")
 	f.IntVar(&o.prefixes, "prefixes", 8, "`NUMBER` of prefixes of the write log; the more, the nearer to every one")
 	f.IntVar(&o.torn, "torn", 4, "`NUMBER` of states of the write log with writes lost or torn")
+	f.StringVar(&o.progress, "progress", "", "`FILE` that says which cases are over, to go on from if it is there, with its seed; \"\": none")
+	f.DurationVar(&o.sitting, "for", 0, "begin no case after so long; what is left is for the next run with -progress; 0: begin all")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
+	f.Visit(func(set *flag.Flag) { o.seeded = o.seeded || set.Name == "seed" })
 	if o.match, err = regexp.Compile(*pattern); err != nil {
 		return o, err
 	}
@@ -78,6 +85,8 @@ type engine struct {
 	disks   map[string]string // the same, adopted by its agent
 
 	mu             sync.Mutex
+	over           progress
+	left           int // cases that were not begun, or not ended
 	passed, failed int
 	skipped        int
 	cpu            time.Duration
@@ -96,11 +105,20 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 		return 0, err
 	}
 	began := time.Now()
-	fmt.Fprintf(out, "seed %d\n", o.seed)
-	if err := errors.Join(os.RemoveAll(o.work), os.MkdirAll(o.work, 0o755)); err != nil {
+	commit, err := revision(ctx)
+	if err != nil {
 		return 0, err
 	}
-	e := &engine{options: o, out: out, landed: map[landing]int{}, factory: map[string]string{}, disks: map[string]string{}}
+	over, err := resume(o.progress, commit, o.seed, o.seeded)
+	if err != nil {
+		return 0, err
+	}
+	o.seed = over.Seed
+	fmt.Fprintf(out, "seed %d, commit %s, %s\n", o.seed, commit, began.UTC().Format("2006-01-02 15:04"))
+	if err := o.clear(len(over.Cases) > 0); err != nil {
+		return 0, err
+	}
+	e := &engine{options: o, out: out, over: over, landed: map[landing]int{}, factory: map[string]string{}, disks: map[string]string{}}
 	if e.kit, err = newKit(ctx, o.cache, o.work); err != nil {
 		return 0, err
 	}
@@ -127,14 +145,22 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 		})
 	}
 	for _, c := range cases {
+		if e.sitting > 0 && time.Since(began) > e.sitting || ctx.Err() != nil {
+			e.left++
+			continue
+		}
 		work <- c
 	}
 	close(work)
 	wg.Wait()
-	e.moreCuts()
+	if e.left > 0 {
+		fmt.Fprintf(out, "%d cases were not told, or not to their end\n", e.left)
+	} else {
+		e.moreCuts()
+	}
 	e.reportCuts()
 	reportOutages(out, e.faults, e.outages)
-	if e.failed == 0 {
+	if e.failed == 0 && e.left == 0 {
 		if err := os.RemoveAll(o.work); err != nil {
 			return 0, err
 		}
@@ -143,12 +169,30 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	return e.failed, nil
 }
 
+// failures is the directory of disks and consoles of what failed.
+func (o options) failures() string { return filepath.Join(o.work, "failed") }
+
+// clear makes an empty directory for everything. A run that goes on leaves what failed before.
+func (o options) clear(goesOn bool) error {
+	if err := os.MkdirAll(o.work, 0o755); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(o.work)
+	for _, f := range entries {
+		if path := filepath.Join(o.work, f.Name()); !goesOn || path != o.failures() {
+			err = errors.Join(err, os.RemoveAll(path))
+		}
+	}
+	return errors.Join(err, os.MkdirAll(o.failures(), 0o755))
+}
+
 // scenario is one case.
 type scenario struct {
 	name     string
 	sample   bool     // it is part of every run
 	releases []string // versions that it needs, beside 1.0
 	loader   loader
+	recorded bool // it is about the update that this run recorded
 	tell     func(e *engine, h *host, random *rand.Rand) error
 }
 
@@ -209,8 +253,15 @@ func needed(cases []scenario) map[string]map[string]bool {
 	return versions
 }
 
-// tell tells one case and reports it.
+// tell tells one case, if it is not over, and reports it.
 func (e *engine) tell(c scenario) {
+	if r, ok := e.over.of(c.name); ok {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.count(r)
+		fmt.Fprintf(e.out, "over  %s: %s\n", c.name, cmp.Or(r.Error, "ok"))
+		return
+	}
 	began := time.Now()
 	h, err := e.newHost(c.name, c.loader)
 	if err == nil {
@@ -219,23 +270,27 @@ func (e *engine) tell(c scenario) {
 			sum = sum*131 + uint64(b)
 		}
 		err = c.tell(e, h, rand.New(rand.NewPCG(e.seed, sum)))
-		err = errors.Join(err, h.close(err != nil))
+		err = errors.Join(err, h.close(err != nil && h.ctx.Err() == nil))
+	}
+	r := result{Name: c.name, Ended: time.Now().UTC().Truncate(time.Second)}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	if h != nil {
+		r.Boots, r.CPUSeconds, r.Landed = h.boots, h.cpu.Seconds(), h.landed
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err != nil && e.kit.ctx.Err() != nil {
+		e.left++ // it was ended, and says nothing
+		return
+	}
 	verdict := "ok  "
 	if err != nil {
 		verdict = "FAIL"
-		e.failed++
-	} else {
-		e.passed++
 	}
-	boots, cpu := 0, time.Duration(0)
-	if h != nil {
-		boots, cpu = h.boots, h.cpu
-	}
-	e.cpu += cpu
-	fmt.Fprintf(e.out, "%s  %-58s %3d boots %5.1f s %6.1f s CPU\n", verdict, c.name, boots, time.Since(began).Seconds(), cpu.Seconds())
+	e.count(r)
+	fmt.Fprintf(e.out, "%s  %-58s %3d boots %5.1f s %6.1f s CPU\n", verdict, c.name, r.Boots, time.Since(began).Seconds(), r.CPUSeconds)
 	if h != nil {
 		e.faults, e.outages = e.faults+h.faults, append(e.outages, h.outages...)
 		for _, n := range h.notes {
@@ -243,6 +298,26 @@ func (e *engine) tell(c scenario) {
 		}
 	}
 	if err != nil {
-		fmt.Fprintf(e.out, "        %v\n        kept: %s\n", err, filepath.Join(e.work, "cases", slug(c.name)))
+		fmt.Fprintf(e.out, "        %v\n        kept: %s\n", err, filepath.Join(e.failures(), slug(c.name)))
+	}
+	if c.recorded {
+		return // the next run records another update
+	}
+	if err := e.over.over(r); err != nil {
+		fmt.Fprintf(e.out, "FAIL  progress: %v\n", err)
+		e.failed++
+	}
+}
+
+// count adds up what came of a case.
+func (e *engine) count(r result) {
+	if r.Error == "" {
+		e.passed++
+	} else {
+		e.failed++
+	}
+	e.cpu += time.Duration(r.CPUSeconds * float64(time.Second))
+	for _, at := range r.Landed {
+		e.landed[at]++
 	}
 }

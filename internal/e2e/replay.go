@@ -31,7 +31,7 @@ func (e *engine) writeLog() (list []scenario) {
 	parts := min(maxParts, e.prefixes+e.torn)
 	for part := range parts {
 		list = append(list, scenario{
-			name: fmt.Sprintf("write log of an update, part %d of %d", part+1, parts), sample: true, releases: []string{"2.0"},
+			name: fmt.Sprintf("write log of an update, part %d of %d", part+1, parts), sample: true, recorded: true, releases: []string{"2.0"},
 			tell: func(e *engine, h *host, random *rand.Rand) error { return e.replay(h, part, parts, random) },
 		})
 	}

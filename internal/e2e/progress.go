@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twinkeel/twinkeel/internal/durable"
+)
+
+const progressFormat = 1
+
+// progress is which cases of one seed at one commit are over. A case's chance comes from the seed
+// and its name alone, so that cases of a run that was ended need not be told again. It is what
+// a file of progress holds.
+type progress struct {
+	Format int      `json:"format"`
+	Commit string   `json:"commit"`
+	Seed   uint64   `json:"seed"`
+	Cases  []result `json:"cases"`
+
+	name string // of the file; "": none is kept
+}
+
+// result is how a case ended.
+type result struct {
+	Name       string    `json:"name"`
+	Error      string    `json:"error,omitempty"`
+	Boots      int       `json:"boots"`
+	CPUSeconds float64   `json:"cpuSeconds"`
+	Landed     []landing `json:"landed,omitempty"`
+	Ended      time.Time `json:"ended"`
+}
+
+// resume reads a file of progress, if there is one, and refuses that of another run.
+func resume(name, commit string, seed uint64, seeded bool) (p progress, err error) {
+	p = progress{Format: progressFormat, Commit: commit, Seed: seed, name: name}
+	if name == "" {
+		return p, nil
+	}
+	dir, err := durable.OpenDir(filepath.Dir(name), true)
+	if err != nil {
+		return p, fmt.Errorf("progress: %w", err)
+	}
+	b, err := dir.Read(filepath.Base(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	was := progress{name: name}
+	if err := errors.Join(err, json.Unmarshal(b, &was)); err != nil {
+		return p, fmt.Errorf("progress %s: %w", name, err)
+	}
+	if was.Format != p.Format || was.Commit != commit || seeded && was.Seed != seed {
+		return p, fmt.Errorf("progress %s: it was begun with format %d, commit %s, seed %d, this is %d, %s, %d; go on with that one, or begin another file",
+			name, was.Format, was.Commit, was.Seed, p.Format, commit, seed)
+	}
+	return was, nil
+}
+
+// over adds the result of a case, and writes the file.
+func (p *progress) over(r result) error {
+	p.Cases = append(p.Cases, r)
+	if p.name == "" {
+		return nil
+	}
+	b, err := json.MarshalIndent(p, "", " ")
+	if err != nil {
+		return err
+	}
+	dir, err := durable.OpenDir(filepath.Dir(p.name), false)
+	if err != nil {
+		return err
+	}
+	return dir.Replace(filepath.Base(p.name), append(b, '\n'))
+}
+
+// of returns the result of a case that is over.
+func (p *progress) of(name string) (result, bool) {
+	i := slices.IndexFunc(p.Cases, func(r result) bool { return r.Name == name })
+	if i < 0 {
+		return result{}, false
+	}
+	return p.Cases[i], true
+}
+
+// revision names the commit that is checked out, and says if anything was changed since.
+func revision(ctx context.Context) (string, error) {
+	name, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return "", fmt.Errorf("commit: %w", err)
+	}
+	return strings.TrimSpace(string(name)), nil
+}
