@@ -43,6 +43,9 @@ type host struct {
 	faults  int // of which the way back was to be measured
 	outages []outage
 
+	tracing bool     // every read and write of the disk is written down
+	traces  []string // where, by boot
+
 	watched *watched      // nil: nobody looks at the boot record
 	ahead   time.Duration // of this clock, what the machine's shows when it is powered on
 	kept    int           // boots that were written down before the console's log begins
@@ -104,6 +107,10 @@ func (h *host) on() (err error) {
 		h.c.Clock = time.Now().UTC().Add(h.ahead).Format("2006-01-02T15:04:05")
 	}
 	h.boots++
+	if h.tracing {
+		h.c.Trace = filepath.Join(h.dir, fmt.Sprintf("trace-%d", len(h.traces)))
+		h.traces = append(h.traces, h.c.Trace)
+	}
 	h.m, err = vm.Start(h.ctx, h.c)
 	return err
 }

@@ -92,9 +92,10 @@ type engine struct {
 	cpu            time.Duration
 	landed         map[landing]int // cuts
 	effects        []vm.Effect     // of a whole update
-	keptBefore     int             // boots that were written down before that
-	keptAfter      int             // and when it was over
-	faults         int             // of which the way back was to be measured
+	replayed       replayed
+	keptBefore     int // boots that were written down before that
+	keptAfter      int // and when it was over
+	faults         int // of which the way back was to be measured
 	outages        []outage
 }
 
@@ -159,6 +160,9 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 		e.moreCuts()
 	}
 	e.reportCuts()
+	if e.replayed.prefixes+e.replayed.torn > 0 {
+		fmt.Fprintf(out, "      write log of %d effects: %v\n", len(e.effects), e.replayed)
+	}
 	reportOutages(out, e.faults, e.outages)
 	if e.failed == 0 && e.left == 0 {
 		if err := os.RemoveAll(o.work); err != nil {

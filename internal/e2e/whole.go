@@ -95,18 +95,23 @@ func (h *host) copied(slot string, image []byte) error {
 	return os.Remove(path)
 }
 
-// partition finds a partition of the disk by its label.
-func (h *host) partition(label string) (p partitions.Partition, err error) {
+// table reads the partition table.
+func (h *host) table() ([]partitions.Partition, error) {
 	f, err := os.Open(h.c.Disk)
 	if err != nil {
-		return p, err
+		return nil, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return p, err
+		return nil, err
 	}
-	list, err := partitions.ReadGPT(f, st.Size(), int64(max(h.c.Sector, 512)))
+	return partitions.ReadGPT(f, st.Size(), int64(max(h.c.Sector, 512)))
+}
+
+// partition finds a partition of the disk by its label.
+func (h *host) partition(label string) (p partitions.Partition, err error) {
+	list, err := h.table()
 	if err != nil {
 		return p, err
 	}

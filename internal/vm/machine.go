@@ -24,6 +24,7 @@ type Config struct {
 	Log      string            // file that takes the console
 	Seen     func(line string) // is told of each line of the console as it comes; nil: nobody is
 	WriteLog string            // file to which every write to the disk is added; "": none is kept
+	Trace    string            // file that takes every read and write of the disk, see ReadTrace; "": none does
 	Memory   string            // file that holds its memory, which then outlives a reset, as a machine's does; "": it does not
 	Watchdog bool              // it has a watchdog, an Intel 6300ESB, that resets it
 	Clock    string            // what the machine's clock shows at first, such as "2040-01-01T00:00:00"; "": the time
@@ -62,7 +63,7 @@ func (c Config) hardware() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	args = append(args, disk...)
+	args = append(append(args, disk...), c.trace()...)
 	if c.Memory != "" {
 		args = append(args, "-object", "memory-backend-file,id=m0,share=on,size="+size+",mem-path="+c.Memory)
 	}

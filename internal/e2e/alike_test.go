@@ -1,0 +1,88 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/twinkeel/twinkeel/internal/vm"
+)
+
+func TestABootNeedsWhatItReadBeforeItWroteIt(t *testing.T) {
+	for what, c := range map[string]struct {
+		accesses []vm.Access
+		want     []span
+	}{
+		"neighbours are one span": {[]vm.Access{{At: 1024, Size: 512}, {Size: 1024}}, []span{{0, 1536}}},
+		"read again":              {[]vm.Access{{Size: 512}, {Size: 512}}, []span{{0, 512}}},
+		"written first":           {[]vm.Access{{At: 512, Size: 512, Write: true}, {Size: 1536}}, []span{{0, 512}, {1024, 512}}},
+		"written later":           {[]vm.Access{{Size: 512}, {Size: 512, Write: true}}, []span{{0, 512}}},
+		"only written":            {[]vm.Access{{Size: 512, Write: true}}, nil},
+	} {
+		if got := needs(c.accesses); !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %v, want %v", what, got, c.want)
+		}
+	}
+}
+
+func TestADiskBootsAsAnotherIfItIsTheSameInAllThatWasRead(t *testing.T) {
+	dir := t.TempDir()
+	disk, trace := filepath.Join(dir, "disk"), filepath.Join(dir, "trace")
+	content := make([]byte, 8*traceUnit)
+	put := func(path string, b []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(disk, content)
+	const request = " vdev 0x1 req 0x2 sector "
+	put(trace, []byte("virtio_blk_handle_write"+request+"3 nsectors 1\nvirtio_blk_handle_read"+request+"0 nsectors 4\n"))
+	h := &host{traces: []string{trace}}
+	b, err := h.needed(disk, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for sector, want := range []bool{false, false, false, true, true} {
+		content[sector*traceUnit+1] = 1
+		put(disk, content)
+		if got, err := b.alike(disk); got != want || err != nil {
+			t.Errorf("sector %d differs: alike %t, %v, want %t", sector, got, err, want)
+		}
+		content[sector*traceUnit+1] = 0
+	}
+	if got, err := (booting{}).alike(disk); got || err != nil {
+		t.Errorf("before the first boot: alike %t, %v", got, err)
+	}
+	put(trace, []byte("virtio_blk_handle_read"+request+"1 nsectors 4\n"))
+	if _, err := h.needed(disk, nil); err == nil {
+		t.Error("a trace without the firmware's first read is taken for one of a boot")
+	}
+}
+
+func TestPrefixesOfAPartAreNeighbours(t *testing.T) {
+	var points []cutPoint
+	for n := range 30 {
+		points = append(points, cutPoint{n: n + 1})
+	}
+	for n := range 8 {
+		points = append(points, cutPoint{n: n + 1, chance: true})
+	}
+	last, size := 0, map[int]int{}
+	for i, p := range points {
+		part := partOf(points, i, 4)
+		if size[part]++; p.chance {
+			continue
+		}
+		if part < last || part > last+1 {
+			t.Errorf("prefix %d is in part %d, the one before in %d", i, part, last)
+		}
+		last = part
+	}
+	for part := range 4 {
+		if size[part] < 9 || size[part] > 10 {
+			t.Errorf("part %d has %d states", part, size[part])
+		}
+	}
+}
