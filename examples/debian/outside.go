@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,10 +15,10 @@ import (
 	"strings"
 
 	"github.com/twinkeel/twinkeel/internal/machine"
+	"github.com/twinkeel/twinkeel/internal/readstate"
 	"github.com/twinkeel/twinkeel/internal/vm"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
-	"github.com/twinkeel/twinkeel/partitions/bootloader/simulated"
 	"github.com/twinkeel/twinkeel/release"
 )
 
@@ -41,15 +40,14 @@ type outside struct {
 	want  map[string]map[string]string // by version, by image: a file with what a slot holds of it
 
 	whole  map[string]string // by partition of a slot: the version it holds, as long as nobody writes to it
-	had    bool              // the agent's state was there
-	states map[[32]byte]bool // that the agent's own code has read
-	record [32]byte          // of the partition with the boot record, when it was read
+	states *readstate.Reader
+	record [32]byte // of the partition with the boot record, when it was read
 }
 
 // examine begins with the disk of a factory.
 func (s *show) examine(disk string, versions ...string) (*outside, error) {
 	o := &outside{ctx: s.ctx, bin: s.bin, disk: disk, dir: filepath.Join(s.work, "outside"),
-		want: map[string]map[string]string{}, whole: map[string]string{}, states: map[[32]byte]bool{}}
+		want: map[string]map[string]string{}, whole: map[string]string{}}
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -74,31 +72,14 @@ func (s *show) examine(disk string, versions ...string) (*outside, error) {
 			o.want[v][i.Name] = path
 		}
 	}
-	if err := o.stand(); err != nil {
+	var err error
+	o.states, err = readstate.New(s.ctx, filepath.Join(s.bin, "twinkeel"), o.dir, channel, compatible, [2]string{o.want["1.0"]["root"], o.want["1.1"]["root"]})
+	if err != nil {
 		return nil, err
 	}
 	table, err := o.gpt()
 	o.table = table
 	return o, err
-}
-
-// stand makes what the agent's own code takes for a machine that runs slot a: to read its state
-// it has to know what runs.
-func (o *outside) stand() error {
-	path := filepath.Join(o.dir, "stand-in")
-	if err := os.WriteFile(path, make([]byte, simulated.Size), 0o644); err != nil {
-		return err
-	}
-	f, err := simulated.OpenFile(path)
-	if err != nil {
-		return err
-	}
-	var s bootloader.State
-	if err := simulated.Create(f, s.Commit(partitions.A), map[partitions.Slot]bootloader.Description{partitions.A: {}}); err != nil {
-		return err
-	}
-	_, err = simulated.New(f).PowerOn(o.ctx, "outside", nil)
-	return err
 }
 
 // manifest returns what was signed of a release.
@@ -300,48 +281,7 @@ func (o *outside) checkData() error {
 	if out, err := o.run("debugfs", "-R", "rdump "+stateDir+" "+dir, image); err != nil {
 		return fmt.Errorf("data partition: %w: %s", err, out)
 	}
-	return o.checkState(filepath.Join(dir, filepath.Base(stateDir)))
-}
-
-// checkState has the agent's own code read its state, if no other disk had the same.
-func (o *outside) checkState(dir string) error {
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) && !o.had {
-		return nil // the first boot has not come so far
-	}
-	h := sha256.New()
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		fmt.Fprintf(h, "%s %d\n%s", path, len(b), b)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("state: %w", err)
-	}
-	o.had = true
-	sum := [32]byte(h.Sum(nil))
-	if o.states[sum] {
-		return nil
-	}
-	config := filepath.Join(o.dir, "twinkeel.toml")
-	text := fmt.Sprintf("server = \"http://127.0.0.1:1\"\nchannel = %q\ncompatible = %q\nstate = %q\nsocket = %q\nslots.a.root = %q\nslots.b.root = %q\n"+
-		"boot.loader = \"simulated\"\nboot.path = %q\n", channel, compatible, dir, filepath.Join(o.dir, "s"),
-		filepath.Join(o.dir, "root-1.0"), filepath.Join(o.dir, "root-1.1"), filepath.Join(o.dir, "stand-in"))
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		return err
-	}
-	for _, verb := range []string{"status", "history"} {
-		out, err := o.run(filepath.Join(o.bin, "twinkeel"), "--config", config, "--json", verb)
-		// Of a damaged file that it can do without it only says so.
-		bad := []string{`"code": "state"`, `"code": "loader"`, "damaged"}
-		if err != nil || slices.ContainsFunc(bad, func(w string) bool { return bytes.Contains(out, []byte(w)) }) {
-			return fmt.Errorf("state, as %s reads it: %s, %w", verb, out, err)
-		}
-	}
-	o.states[sum] = true
-	return nil
+	return o.states.Read(o.ctx, filepath.Join(dir, filepath.Base(stateDir)))
 }
 
 // run runs a tool that Debian may keep where only root's PATH leads.

@@ -103,7 +103,7 @@ func (s *show) everyWrite(o *outside, effects []vm.Effect) (distinct []cutPoint,
 		}
 	}
 	s.say("%d effects: %v writes by partition; the disk is whole after each that is not one into a slot; %d boot records, of which are next %v; %d states of the agent read",
-		len(effects), count, len(distinct), next, len(o.states))
+		len(effects), count, len(distinct), next, o.states.States())
 	return distinct, nil
 }
 

@@ -226,6 +226,11 @@ func (h *host) checkData() error {
 	if err != nil {
 		return err
 	}
+	return errors.Join(h.checkImage(image), os.Remove(image))
+}
+
+// checkImage checks a copy of the data partition whose file system is sound.
+func (h *host) checkImage(image string) error {
 	ctx, cancel := context.WithTimeout(h.ctx, bootLimit)
 	defer cancel()
 	debugfs, err := findTool("debugfs")
@@ -250,7 +255,7 @@ func (h *host) checkData() error {
 		}
 		boots = boots[8:]
 	}
-	return os.Remove(image)
+	return nil
 }
 
 // keptBoots is how many boots the machine said it had written down.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/twinkeel/twinkeel/internal/readstate"
 	"github.com/twinkeel/twinkeel/internal/vm"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
@@ -105,6 +106,7 @@ type replayed struct {
 	booted, alike            int
 	twice                    int // of those that are alike, and were booted all the same
 	old, trial, new, arrived int // of those that were booted
+	states                   int // of the agent, that were read
 	peeked                   int // in which something read the slot that could not boot
 }
 
@@ -114,16 +116,16 @@ func (r *replayed) add(s replayed) {
 		n   int
 	}{
 		{&r.prefixes, s.prefixes}, {&r.torn, s.torn}, {&r.booted, s.booted}, {&r.alike, s.alike}, {&r.twice, s.twice},
-		{&r.old, s.old}, {&r.trial, s.trial}, {&r.new, s.new}, {&r.arrived, s.arrived}, {&r.peeked, s.peeked},
+		{&r.old, s.old}, {&r.trial, s.trial}, {&r.new, s.new}, {&r.arrived, s.arrived}, {&r.states, s.states}, {&r.peeked, s.peeked},
 	} {
 		*c.sum += c.n
 	}
 }
 
 func (r replayed) String() string {
-	return fmt.Sprintf("%d prefixes, %d with writes lost or torn, all examined from outside; %d booted: %d the old release, %d the new one on trial, %d the committed one; "+
+	return fmt.Sprintf("%d prefixes, %d with writes lost or torn, all examined from outside, with %d different states of the agent; %d booted: %d the old release, %d the new one on trial, %d the committed one; "+
 		"%d went on to the new one at rest; %d of %d that are alike in all that the boot before them read were booted as well; %d read a slot that could not boot",
-		r.prefixes, r.torn, r.booted, r.old, r.trial, r.new, r.arrived, r.twice, r.alike, r.peeked)
+		r.prefixes, r.torn, r.states, r.booted, r.old, r.trial, r.new, r.arrived, r.twice, r.alike, r.peeked)
 }
 
 // replay looks at one part of the states: neighbours, as far as they are prefixes. Each is examined
@@ -141,6 +143,11 @@ func (e *engine) replay(h *host, part, parts int, random *rand.Rand) error {
 		return err
 	}
 	points := e.points()
+	states, err := readstate.New(h.ctx, filepath.Join(e.kit.bin, "twinkeel"), h.dir, "stable", h.l.compatible(),
+		[2]string{e.kit.content(h.l, "1.0", "root"), e.kit.content(h.l, "2.0", "root")})
+	if err != nil {
+		return err
+	}
 	for i, p := range points {
 		if partOf(points, i, parts) != part {
 			continue
@@ -148,7 +155,7 @@ func (e *engine) replay(h *host, part, parts int, random *rand.Rand) error {
 		err := e.rebuild(still, &at, p, random)
 		var s bootloader.State
 		if err == nil {
-			s, err = e.examine(h, still, table)
+			s, err = e.examine(h, still, table, states)
 		}
 		if err == nil {
 			err = e.state(h, still, i, p, s, &last, &r)
@@ -159,6 +166,7 @@ func (e *engine) replay(h *host, part, parts int, random *rand.Rand) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	r.states = states.States()
 	e.replayed.add(r)
 	h.note("%v", r)
 	return nil
@@ -220,8 +228,9 @@ func (e *engine) state(h *host, still string, i int, p cutPoint, s bootloader.St
 }
 
 // examine looks at a disk that no machine has: the partition table is what it was, every slot that
-// can boot holds its release, there is one behind a trial, and the data partition is intact.
-func (e *engine) examine(h *host, still string, table []partitions.Partition) (s bootloader.State, err error) {
+// can boot holds its release, there is one behind a trial, the data partition is intact, and the agent's
+// own commands read its state.
+func (e *engine) examine(h *host, still string, table []partitions.Partition, states *readstate.Reader) (s bootloader.State, err error) {
 	disk := h.c.Disk
 	h.c.Disk, h.kept = still, e.keptBefore
 	defer func() { h.c.Disk = disk }()
@@ -248,7 +257,19 @@ func (e *engine) examine(h *host, still string, table []partitions.Partition) (s
 	if !stands {
 		return s, fmt.Errorf("boot record: no slot that is committed can boot: %+v", s.Slots)
 	}
-	return s, h.checkData()
+	image, err := h.dataCopy()
+	if err != nil {
+		return s, err
+	}
+	dir := filepath.Join(h.dir, "copied")
+	err = errors.Join(h.checkImage(image), os.RemoveAll(dir), os.Mkdir(dir, 0o755))
+	if err == nil {
+		err = e.kit.tool("debugfs", "-R", "rdump /state "+dir, image)
+	}
+	if err == nil {
+		err = states.Read(h.ctx, filepath.Join(dir, "state"))
+	}
+	return s, errors.Join(err, os.Remove(image))
 }
 
 // revive boots a state, and checks what came up, and then what is on the disk: counters and

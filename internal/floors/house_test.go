@@ -97,6 +97,7 @@ var house = []room{
 	{"internal/vm", 10, support, "real boots in a virtual machine"},
 	{"internal/vm/guest", 10, support, "what runs in such a machine"},
 	{"internal/machine", 10, support, "a computer around the real binaries, on loop devices"},
+	{"internal/readstate", 10, support, "has the agent's own commands read what a machine that is off left"},
 	{"internal/bench", 10, support, "measures the engine beside other tools; a command, and only make calls it"},
 	{"internal/story", 11, support, "what the examples tell, with the real commands"},
 	{"internal/e2e", 12, support, "updates virtual machines with the real binaries; a command, and only make calls it"},
@@ -267,6 +268,7 @@ var doors = []struct{ files, why string }{
 	{"internal/bench/", "a command that runs commands and measures them"},
 	{"internal/machine/", "attaches disks and starts the real binaries"},
 	{"internal/story/", "runs the commands and looks at their answers"},
+	{"internal/readstate/", "runs the commands on what is left of a machine"},
 	{"examples/", "an example is a command"},
 }
 
