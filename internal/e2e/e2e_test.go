@@ -254,7 +254,7 @@ func TestARunThatGoesOnKeepsWhatFailedBefore(t *testing.T) {
 
 func TestARunGoesOnBehindTheCasesThatAreOver(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "new", "progress.json")
-	p, err := resume(name, "abc", 7, true)
+	p, err := resume(name, 7, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func TestARunGoesOnBehindTheCasesThatAreOver(t *testing.T) {
 	tell := func(p progress, name string, landed []landing, err error) *engine {
 		dir := t.TempDir()
 		disk := filepath.Join(dir, "disk")
-		e := &engine{options: options{work: dir}, over: p, out: t.Output(), kit: &kit{ctx: t.Context(), work: dir},
+		e := &engine{options: options{work: dir}, commit: name, over: p, out: t.Output(), kit: &kit{ctx: t.Context(), work: dir},
 			site: &site{address: "127.0.0.1:1"}, landed: map[landing]int{}, disks: map[string]string{"grub": disk}}
 		if err := errors.Join(e.clear(false), os.WriteFile(disk, nil, 0o600)); err != nil {
 			t.Fatal(err)
@@ -275,11 +275,11 @@ func TestARunGoesOnBehindTheCasesThatAreOver(t *testing.T) {
 		return e
 	}
 	tell(p, "good", []landing{{"GRUB on BIOS", "arm"}}, nil)
-	if p, err = resume(name, "abc", 8, false); err != nil || p.Seed != 7 {
+	if p, err = resume(name, 8, false); err != nil || p.Seed != 7 {
 		t.Fatalf("goes on with seed %d, %v", p.Seed, err)
 	}
 	tell(p, "bad", nil, io.ErrUnexpectedEOF)
-	if p, err = resume(name, "abc", 7, true); err != nil {
+	if p, err = resume(name, 7, true); err != nil {
 		t.Fatal(err)
 	}
 	if e := tell(p, "good", nil, nil); e.passed != 1 || e.failed != 0 || e.landedBy("arm") != 1 {
@@ -291,12 +291,13 @@ func TestARunGoesOnBehindTheCasesThatAreOver(t *testing.T) {
 	if told["good"] != 1 || told["bad"] != 1 {
 		t.Errorf("told %v", told)
 	}
-	for what, resumed := range map[string]func() (progress, error){
-		"another commit": func() (progress, error) { return resume(name, "abd", 7, true) },
-		"another seed":   func() (progress, error) { return resume(name, "abc", 8, true) },
-	} {
-		if _, err := resumed(); err == nil {
-			t.Errorf("a run of %s goes on", what)
-		}
+	if _, over := p.of("bad", "mended"); over {
+		t.Error("a case that failed is not told again at another commit")
+	}
+	if p, err = resume(name, 7, true); err != nil || p.commits() != "1 at bad, 1 at good" {
+		t.Errorf("cases at commits: got %q, %v", p.commits(), err)
+	}
+	if _, err := resume(name, 8, true); err == nil {
+		t.Error("a run of another seed goes on")
 	}
 }

@@ -85,6 +85,7 @@ type engine struct {
 	disks   map[string]string // the same, adopted by its agent
 
 	mu             sync.Mutex
+	commit         string
 	over           progress
 	left           int // cases that were not begun, or not ended
 	passed, failed int
@@ -110,7 +111,7 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	if err != nil {
 		return 0, err
 	}
-	over, err := resume(o.progress, commit, o.seed, o.seeded)
+	over, err := resume(o.progress, o.seed, o.seeded)
 	if err != nil {
 		return 0, err
 	}
@@ -119,7 +120,7 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	if err := o.clear(len(over.Cases) > 0); err != nil {
 		return 0, err
 	}
-	e := &engine{options: o, out: out, over: over, landed: map[landing]int{}, factory: map[string]string{}, disks: map[string]string{}}
+	e := &engine{options: o, out: out, commit: commit, over: over, landed: map[landing]int{}, factory: map[string]string{}, disks: map[string]string{}}
 	if e.kit, err = newKit(ctx, o.cache, o.work); err != nil {
 		return 0, err
 	}
@@ -168,6 +169,9 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 		if err := os.RemoveAll(o.work); err != nil {
 			return 0, err
 		}
+	}
+	if o.progress != "" {
+		fmt.Fprintf(out, "      cases in %s: %s\n", o.progress, e.over.commits())
 	}
 	fmt.Fprintf(out, "%.0f s, of which machines took %.0f s of processor; %d skipped\n%d passed, %d failed\n", time.Since(began).Seconds(), e.cpu.Seconds(), e.skipped, e.passed, e.failed)
 	return e.failed, nil
@@ -259,7 +263,7 @@ func needed(cases []scenario) map[string]map[string]bool {
 
 // tell tells one case, if it is not over, and reports it.
 func (e *engine) tell(c scenario) {
-	if r, ok := e.over.of(c.name); ok {
+	if r, ok := e.over.of(c.name, e.commit); ok {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.count(r)
@@ -276,7 +280,7 @@ func (e *engine) tell(c scenario) {
 		err = c.tell(e, h, rand.New(rand.NewPCG(e.seed, sum)))
 		err = errors.Join(err, h.close(err != nil && h.ctx.Err() == nil))
 	}
-	r := result{Name: c.name, Ended: time.Now().UTC().Truncate(time.Second)}
+	r := result{Name: c.name, Commit: e.commit, Ended: time.Now().UTC().Truncate(time.Second)}
 	if err != nil {
 		r.Error = err.Error()
 	}

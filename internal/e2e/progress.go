@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -17,12 +18,11 @@ import (
 
 const progressFormat = 1
 
-// progress is which cases of one seed at one commit are over. A case's chance comes from the seed
-// and its name alone, so that cases of a run that was ended need not be told again. It is what
-// a file of progress holds.
+// progress is which cases of one seed are over, in one sitting or many, each of which may be at another
+// commit. A case's chance comes from the seed and its name alone, so that cases of a run that was ended
+// need not be told again. It is what a file of progress holds.
 type progress struct {
 	Format int      `json:"format"`
-	Commit string   `json:"commit"`
 	Seed   uint64   `json:"seed"`
 	Cases  []result `json:"cases"`
 
@@ -32,6 +32,7 @@ type progress struct {
 // result is how a case ended.
 type result struct {
 	Name       string    `json:"name"`
+	Commit     string    `json:"commit"`
 	Error      string    `json:"error,omitempty"`
 	Boots      int       `json:"boots"`
 	CPUSeconds float64   `json:"cpuSeconds"`
@@ -39,9 +40,10 @@ type result struct {
 	Ended      time.Time `json:"ended"`
 }
 
-// resume reads a file of progress, if there is one, and refuses that of another run.
-func resume(name, commit string, seed uint64, seeded bool) (p progress, err error) {
-	p = progress{Format: progressFormat, Commit: commit, Seed: seed, name: name}
+// resume reads a file of progress, if there is one, and refuses one whose seed is not the one that was
+// asked for.
+func resume(name string, seed uint64, seeded bool) (p progress, err error) {
+	p = progress{Format: progressFormat, Seed: seed, name: name}
 	if name == "" {
 		return p, nil
 	}
@@ -57,9 +59,9 @@ func resume(name, commit string, seed uint64, seeded bool) (p progress, err erro
 	if err := errors.Join(err, json.Unmarshal(b, &was)); err != nil {
 		return p, fmt.Errorf("progress %s: %w", name, err)
 	}
-	if was.Format != p.Format || was.Commit != commit || seeded && was.Seed != seed {
-		return p, fmt.Errorf("progress %s: it was begun with format %d, commit %s, seed %d, this is %d, %s, %d; go on with that one, or begin another file",
-			name, was.Format, was.Commit, was.Seed, p.Format, commit, seed)
+	if was.Format != p.Format || seeded && was.Seed != seed {
+		return p, fmt.Errorf("progress %s: it was begun with format %d and seed %d, this is %d and %d; go on with that one, or begin another file",
+			name, was.Format, was.Seed, p.Format, seed)
 	}
 	return was, nil
 }
@@ -81,13 +83,27 @@ func (p *progress) over(r result) error {
 	return dir.Replace(filepath.Base(p.name), append(b, '\n'))
 }
 
-// of returns the result of a case that is over.
-func (p *progress) of(name string) (result, bool) {
-	i := slices.IndexFunc(p.Cases, func(r result) bool { return r.Name == name })
-	if i < 0 {
-		return result{}, false
+// of returns the result of a case that is over. One that failed at another commit is told again.
+func (p *progress) of(name, commit string) (result, bool) {
+	for _, r := range slices.Backward(p.Cases) {
+		if r.Name == name {
+			return r, r.Error == "" || r.Commit == commit
+		}
 	}
-	return p.Cases[i], true
+	return result{}, false
+}
+
+// commits says at which commits the cases were told.
+func (p *progress) commits() string {
+	count := map[string]int{}
+	for _, r := range p.Cases {
+		count[r.Commit]++
+	}
+	var list []string
+	for _, commit := range slices.Sorted(maps.Keys(count)) {
+		list = append(list, fmt.Sprintf("%d at %s", count[commit], commit))
+	}
+	return strings.Join(list, ", ")
 }
 
 // revision names the commit that is checked out, and says if anything was changed since.
