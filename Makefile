@@ -16,7 +16,8 @@
 # make campaign  the long random runs: CHECKS histories of each property, EXECUTIONS of
 #                fuzz targets. The histories, the longest of them, are make histories:
 #                SITTING="-for 2h" ends them after two hours, and the next one goes on where
-#                docs/campaign.json says that they ended
+#                docs/campaign.json says that they ended; so do the cases of the virtual
+#                machines, by docs/machines.json
 GO       ?= go
 FUZZTIME ?= 20s
 EXECUTIONS ?= 20000000
@@ -116,7 +117,7 @@ campaign: histories
 		$$(git grep -lE '^[[:space:]]+"pgregory.net/rapid"$$' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's,^,./,') -rapid.checks=$(CHECKS)
 	.ci/fuzz 2m $(EXECUTIONS) docs/FUZZ.md
 	.ci/install e2e-full
-	$(MAKE) --no-print-directory e2e E2E="-all -cuts 300 -prefixes 1000000 -torn 60"
+	$(MAKE) --no-print-directory e2e E2E="-all -cuts 300 -prefixes 1000000 -torn 60 -seed 4242 -progress docs/machines.json $(SITTING)"
 	$(MAKE) --no-print-directory debian DEBIAN=-write-log
 
 clean:

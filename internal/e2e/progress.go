@@ -106,11 +106,18 @@ func (p *progress) commits() string {
 	return strings.Join(list, ", ")
 }
 
-// revision names the commit that is checked out, and says if anything was changed since.
+// revision names the commit that is checked out, and says if anything but documents, of which a file of
+// progress may be one, was changed since.
 func revision(ctx context.Context) (string, error) {
-	name, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
+	name, err := exec.CommandContext(ctx, "git", "describe", "--always").Output()
 	if err != nil {
 		return "", fmt.Errorf("commit: %w", err)
 	}
-	return strings.TrimSpace(string(name)), nil
+	commit := strings.TrimSpace(string(name))
+	var exit *exec.ExitError
+	err = exec.CommandContext(ctx, "git", "diff", "--quiet", "HEAD", "--", ".", ":(exclude)docs").Run()
+	if errors.As(err, &exit) && exit.ExitCode() == 1 {
+		return commit + "-dirty", nil
+	}
+	return commit, err
 }
