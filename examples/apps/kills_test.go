@@ -25,6 +25,8 @@ type journey struct {
 	notes  string // that it has, whichever version runs
 	// shared says that its data is not versioned, and so in no generation.
 	shared bool
+	// sample is the step at which a sample kills each of the victims once; "": one at each.
+	sample string
 }
 
 // victims are what is killed with SIGKILL, as soon as a step has begun.
@@ -65,8 +67,13 @@ func (s *story) kills() {
 	}
 	long := os.Getenv("TWINKEEL_LONG") != ""
 	if long {
-		list = append(list, s.twin())
+		list = append(list, s.twin("twin", published(8083), "parallel"))
 	}
+	sock := s.twin("sock", handed(8084), "socket")
+	sock.sample = "switch"
+	list = append(list, sock)
+	app := s.app
+	defer func() { s.app = app }()
 	n := 0
 	for _, j := range list {
 		steps := s.steps(j)
@@ -86,6 +93,12 @@ func (s *story) kills() {
 						s.kill(strike{j, step, nth, v, wait})
 					}
 				}
+			case j.sample != "":
+				for i, v := range victims {
+					if step == j.sample {
+						s.kill(strike{j, step, nth, v, time.Duration(i%3) * 4 * time.Millisecond})
+					}
+				}
 			case j.stays == back: // the way there is the same
 				s.kill(strike{j, step, nth, victims[n%len(victims)], time.Duration(n%3) * 4 * time.Millisecond})
 				n++
@@ -95,16 +108,17 @@ func (s *story) kills() {
 }
 
 // twin is an application whose versions are tried beside each other.
-func (s *story) twin() journey {
+func (s *story) twin(name string, d door, strategy string) journey {
 	s.t.Helper()
-	beside := "strategy = \"parallel\"\n[[data]]\nname = \"data\"\npath = \"/data\"\nclass = \"shared\"\n"
+	beside := fmt.Sprintf("strategy = %q\n[[data]]\nname = \"data\"\npath = \"/data\"\nclass = \"shared\"\n", strategy)
 	for version := 1; version <= 2; version++ {
-		s.server("app", "publish", s.site, s.buildAs("twin", 8083, strconv.Itoa(version+3), version, 1, beside), "--channel", "stable")
+		s.server("app", "publish", s.site, s.buildBehind(d, name, strconv.Itoa(version+3), version, 1, beside), "--channel", "stable")
 	}
-	s.twinkeel(0, "app", "hold", "twin") // lest the agent goes on to version 2 by itself
-	s.twinkeel(0, "app", "update", "twin", "1.0", "--force")
-	s.postTo(8083, "feed the cat")
-	return journey{app: "twin", to: "2.0", kind: "5", before: "4", notes: "feed the cat", shared: true}
+	s.twinkeel(0, "app", "hold", name) // lest the agent goes on to version 2 by itself
+	s.twinkeel(0, "app", "update", name, "1.0", "--force")
+	s.contains(s.twinkeel(0, "app", "status", name), strategy)
+	s.postTo(ports[name], "feed the cat")
+	return journey{app: name, to: "2.0", kind: "5", before: "4", notes: "feed the cat", shared: true}
 }
 
 // steps are those of a journey, by the journal's own names.
@@ -239,11 +253,11 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
+// ports are those at which the applications answer.
+var ports = map[string]int{"notes": 8081, "board": 8082, "twin": 8083, "sock": 8084}
+
 // answers is what an application says of itself and its data.
-func (s *story) answers(app string) string {
-	port := map[string]int{"notes": 8081, "board": 8082, "twin": 8083}[app]
-	return s.getFrom(port)
-}
+func (s *story) answers(app string) string { return s.getFrom(ports[app]) }
 
 func (s *story) answer(port int) string {
 	s.t.Helper()
@@ -350,7 +364,7 @@ kill -9 $$
 	b, err := os.ReadFile(file)
 	if err == nil {
 		b = bytes.Replace(b, []byte("[apps]\n"), fmt.Appendf(nil, "[apps]\nruntime = %q\n", s.fate("runtime")), 1)
-		for _, app := range []string{"board", "twin"} {
+		for _, app := range []string{"board", "twin", "sock"} {
 			b = fmt.Appendf(b, "[[app]]\nname = %q\npublisher = \"acme\"\n", app)
 		}
 		err = os.WriteFile(file, b, 0o600)

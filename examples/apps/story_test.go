@@ -126,8 +126,26 @@ func (s *story) build(kind string, version, format int, more ...string) string {
 	return s.buildAs("notes", 8081, kind, version, format, more...)
 }
 
+// door is how clients get to an application, and its health check.
+type door struct{ network, check string }
+
+// published is a port of the host that leads to the application's own network.
+func published(port int) door {
+	return door{fmt.Sprintf("[network]\nmode = \"private\"\n[[network.publish]]\nname = \"http\"\nhost = %d\napp = 8080\n", port), ":8080/health"}
+}
+
+// handed is a socket at a port of the host that is handed over to the application.
+func handed(port int) door {
+	return door{fmt.Sprintf("[[network.sockets]]\nname = \"http\"\nlisten = \"127.0.0.1:%d\"\n", port), fmt.Sprintf(":%d/health", port)}
+}
+
 // buildAs is build under another name, behind a port of the host.
 func (s *story) buildAs(name string, port int, kind string, version, format int, more ...string) string {
+	s.t.Helper()
+	return s.buildBehind(published(port), name, kind, version, format, more...)
+}
+
+func (s *story) buildBehind(d door, name, kind string, version, format int, more ...string) string {
 	s.t.Helper()
 	after := ""
 	if s.after != "" {
@@ -137,21 +155,16 @@ func (s *story) buildAs(name string, port int, kind string, version, format int,
 name = %[4]q
 version = "%[1]d.0"
 %[3]s
-[network]
-mode = "private"
-[[network.publish]]
-name = "http"
-host = %[5]d
-app = 8080
+%[5]s
 [health]
-http = ":8080/health"
+http = %[6]q
 start = "1s"
 interval = "100ms"
 probation = "300ms"
 [update]
 dataFormat = %[2]d
 dataReads = %[2]d
-`, version, format, after, name, port) + strings.Join(more, "\n")
+`, version, format, after, name, d.network, d.check) + strings.Join(more, "\n")
 	spec := filepath.Join(s.dir, "app.toml")
 	if err := os.WriteFile(spec, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)

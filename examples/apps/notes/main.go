@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -49,11 +50,25 @@ func run(n *notes) error {
 		<-ctx.Done()
 		ended <- s.Shutdown(context.Background())
 	}()
+	l, err := listen(s.Addr)
+	if err != nil {
+		return err
+	}
 	fmt.Printf("notes %s has %d notes\n", n.version, len(n.list))
-	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return <-ended
+}
+
+// listen is the socket that the host handed over, if it did, or one at an address.
+func listen(address string) (net.Listener, error) {
+	if os.Getenv("LISTEN_FDS") == "" {
+		return net.Listen("tcp", address)
+	}
+	f := os.NewFile(3, "socket") // the first one that is handed over has this number
+	defer f.Close()
+	return net.FileListener(f)
 }
 
 // ask asks the one that serves, and says what it answers.
