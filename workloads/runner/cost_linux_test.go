@@ -64,16 +64,19 @@ func TestAShimThatIsAskedOftenIsSmall(t *testing.T) {
 	h.start(u)
 	h.eventually("an answer", func() bool { return h.Healthy(t.Context(), "web") == nil })
 	pid := h.shims()[0]
-	for _, c := range []struct{ checks, during, after int }{{30, 7 << 10, 4 << 10}, {300, 7 << 10, 4 << 10}} {
+	// The first ones come before what the start took is given back.
+	for _, c := range []struct{ checks, during, after int }{{30, 7 << 10, 4 << 10}, {300, 6 << 10, 4 << 10}} {
+		got, most := 0, 0
 		for range c.checks {
 			if err := h.Healthy(t.Context(), "web"); err != nil {
 				t.Fatal(err)
 			}
+			got = residentKiB(t, pid)
+			most = max(most, got)
 		}
-		got := residentKiB(t, pid)
-		t.Logf("after %d checks in a row the shim holds %d KiB", c.checks, got)
-		if got > c.during {
-			t.Errorf("after %d checks: got %d KiB, want at most %d", c.checks, got, c.during)
+		t.Logf("after %d checks in a row the shim holds %d KiB, and at most %d in between", c.checks, got, most)
+		if most > c.during {
+			t.Errorf("%d checks: got %d KiB, want at most %d", c.checks, most, c.during)
 		}
 		h.eventually("a small shim", func() bool { return residentKiB(t, pid) <= c.after })
 		t.Logf("and soon after %d KiB", residentKiB(t, pid))

@@ -63,6 +63,8 @@ type supervisor struct {
 	stops   chan stopping
 	answers atomic.Int32 // being worked on
 	resting atomic.Bool  // memory is about to be given back
+	// unrested is how many answers were given since that was done last.
+	unrested atomic.Int32
 }
 
 // Main runs the shim of a directory until its application is stopped. It has been

@@ -26,16 +26,29 @@ func (s *supervisor) settleDown() {
 // after each answer, which would cost more than the answer, and not never.
 const lull = 5 * time.Second
 
-// restSoon gives back what answers took, once for all of the next lull: garbage, and pages.
+// many is after how many answers in a row that is done at once, so that there is a limit to
+// what they take. A check each second never comes to it.
+const many = 16
+
+// restSoon gives back what answers took, once for all of the next lull or of many answers.
 func (s *supervisor) restSoon() {
-	if !s.resting.CompareAndSwap(false, true) {
+	if s.unrested.Add(1) >= many {
+		s.rest()
 		return
 	}
-	time.AfterFunc(lull, func() {
-		s.resting.Store(false)
-		debug.FreeOSMemory()
-		trim()
-	})
+	if s.resting.CompareAndSwap(false, true) {
+		time.AfterFunc(lull, func() {
+			s.resting.Store(false)
+			s.rest()
+		})
+	}
+}
+
+// rest gives back garbage, and pages.
+func (s *supervisor) rest() {
+	s.unrested.Store(0)
+	debug.FreeOSMemory()
+	trim()
 }
 
 // trim gives back the pages of the program's own file that its start touched once, which
