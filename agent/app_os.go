@@ -251,9 +251,13 @@ func (a *Agent) startTrialApps(ctx context.Context, t *Transaction) (*Deployment
 		return nil, err
 	}
 	var names []string
+	// What was estimated when the release was armed may take longer: then it is not waited for
+	// beyond the time in which the trial has to be good.
+	limited, cancel := context.WithTimeout(ctx, a.o.Rules.Deadline-a.o.Uptime())
+	defer cancel()
 	for _, w := range d.Workloads {
 		names = append(names, w.Name)
-		if err := a.o.Apps.Data.Clone(ctx, w.Name, w.Base, w.Generation); err != nil {
+		if err := a.o.Apps.Data.Clone(limited, w.Name, w.Base, w.Generation); err != nil {
 			if ctx.Err() != nil {
 				return nil, err
 			}

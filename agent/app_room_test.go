@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +38,50 @@ func TestATrialWhoseDataDoesNotFitIsHeldBeforeTheReboot(t *testing.T) {
 	s.settle(m)
 	if got := m.Running().Manifest.Version.String(); got != s.os || len(m.Broken()) > 0 {
 		t.Errorf("with room: got release %s, want %s; broken: %v", got, s.os, m.Broken())
+	}
+}
+
+// crawling is data whose copies take longer than any trial, but end when they have to.
+type crawling struct {
+	agent.AppData
+	m       *sim.Machine
+	endless bool // one that nobody ended was begun
+}
+
+// Clone implements agent.AppData.
+func (c *crawling) Clone(ctx context.Context, app, from, to string) error {
+	if from == "" || c.m.Apps.Data(app)[to] != "" {
+		return c.AppData.Clone(ctx, app, from, to)
+	}
+	end, limited := ctx.Deadline()
+	c.endless = c.endless || !limited || time.Until(end) > sim.Deadline
+	c.m.Pass(sim.Deadline)
+	return context.DeadlineExceeded
+}
+
+// The estimate was wrong: the trial ends all the same, and the machine goes back.
+func TestATrialWhoseDataTakesTooLongEnds(t *testing.T) {
+	s := osStory{world: bothApps, reached: osFirst, stage: osSecond, os: bothApps().os[osFirst].Manifest.Version.String()}
+	m := s.begin(t, 1)
+	_, data := m.Apps.Running("web")
+	was := string(data)
+	slow := &crawling{AppData: m.Options.Apps.Data, m: m}
+	m.Options.Apps.Data = slow
+	boots := m.Boots
+	s.settle(m)
+	for range 4 {
+		m.Process(sim.Once)
+		m.Pass(2 * time.Hour)
+	}
+	_, denied := m.Denied(m.Releases[osSecond])
+	if got := m.Running().Manifest.Version.String(); got != s.os || !denied || m.Boots == boots {
+		t.Errorf("release %s runs, denied: %t, after %d boots; want %s, and that the other one was tried and left", got, denied, m.Boots-boots, s.os)
+	}
+	if web, data := m.Apps.Running("web"); web != "1" || !strings.HasPrefix(string(data), was) {
+		t.Errorf("web %q runs on %q, want 1 on %q", web, data, was)
+	}
+	if slow.endless || len(m.Broken()) > 0 {
+		t.Errorf("a copy without an end: %t; broken: %v", slow.endless, m.Broken())
 	}
 }
 

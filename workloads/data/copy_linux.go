@@ -123,6 +123,9 @@ func (c *copier) file(from, to string, size int64) error {
 	return errors.Join(err, out.Close())
 }
 
+// piece is how much is copied before it is asked again whether there is time for more.
+const piece = 8 << 20
+
 func (c *copier) content(in, out *os.File, size int64) error {
 	if err := c.room(in, out); err != nil {
 		return err
@@ -144,6 +147,7 @@ func (c *copier) content(in, out *os.File, size int64) error {
 		} else if end, err = unix.Seek(int(in.Fd()), start, unix.SEEK_HOLE); err != nil {
 			return err
 		}
+		end = min(end, start+piece)
 		if _, err := io.Copy(io.NewOffsetWriter(out, start), io.NewSectionReader(in, start, end-start)); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -137,6 +138,45 @@ func TestACloneThatWasInterruptedIsBegunAnewAndOneThatIsThereStays(t *testing.T)
 	again := clone(t, d, "g1", "g2")
 	if b, err := os.ReadFile(filepath.Join(again["db"], "a")); err != nil || string(b) != "later" {
 		t.Errorf("a clone that is there was made again: %q, %v", b, err)
+	}
+}
+
+// patience is a context that ends when it was asked for the nth time.
+type patience struct {
+	context.Context
+	left int
+}
+
+// Err implements context.Context.
+func (p *patience) Err() error {
+	if p.left--; p.left < 0 {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// One large file is no reason to go on for longer than there is time.
+func TestACopyOfOneLargeFileEndsInTime(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	must(t, os.WriteFile(from, bytes.Repeat([]byte("x"), 2*piece+1), 0o600))
+	for left, want := range []error{context.DeadlineExceeded, context.DeadlineExceeded, context.DeadlineExceeded, nil} {
+		in, err := os.Open(from)
+		must(t, err)
+		out, err := os.Create(to)
+		must(t, err)
+		c := &copier{ctx: &patience{t.Context(), left}}
+		if err := c.content(in, out, 2*piece+1); !errors.Is(err, want) {
+			t.Errorf("asked %d times: got %v, want %v", left, err, want)
+		}
+		must(t, errors.Join(in.Close(), out.Close()))
+	}
+	a, err := os.ReadFile(from)
+	must(t, err)
+	b, err := os.ReadFile(to)
+	must(t, err)
+	if !bytes.Equal(a, b) {
+		t.Errorf("got %d bytes, want the same %d", len(b), len(a))
 	}
 }
 
