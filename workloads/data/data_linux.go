@@ -297,7 +297,13 @@ func (d *Dir) Remove(app, generation string) error {
 			return fmt.Errorf("remove app data: %w", err)
 		}
 	}
-	if err := os.RemoveAll(gone); err != nil {
+	err = os.RemoveAll(gone)
+	if errors.Is(err, unix.EROFS) {
+		if err = quota.Thaw(gone); err == nil {
+			err = os.RemoveAll(gone)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("remove app data: %w", err)
 	}
 	return nil

@@ -122,3 +122,33 @@ func TestOnBtrfsAVolumeAndItsClonesStopAtTheirQuotaAndNobodyElseDoes(t *testing.
 		t.Errorf("after the removal: got %v, want g2 alone", list)
 	}
 }
+
+// An application may make a subvolume of its volume that nobody writes to.
+func TestOnBtrfsAGenerationWithReadOnlySubvolumesIsCopiedAndRemoved(t *testing.T) {
+	at := mounted(t, "btrfs")
+	must(t, os.Chmod(filepath.Dir(at), 0o711))
+	d, err := data.Open(filepath.Join(at, "data"))
+	must(t, err)
+	own := filepath.Join(generation(t, d, "", "g1")["db"], "own")
+	for _, argv := range [][]string{
+		{"btrfs", "subvolume", "create", own}, {"btrfs", "subvolume", "create", own + "/inner"}, {"dd", "if=/dev/zero", "of=" + own + "/inner/file", "bs=4k", "count=1"},
+		{"btrfs", "property", "set", own + "/inner", "ro", "true"}, {"btrfs", "property", "set", own, "ro", "true"},
+		{"btrfs", "subvolume", "snapshot", "-r", own + "/inner", filepath.Dir(own) + "/frozen"},
+	} {
+		if out, err := asApp(argv...); err != nil {
+			t.Fatalf("%s: %v: %s", strings.Join(argv, " "), err, out)
+		}
+	}
+	v2 := generation(t, d, "g1", "g2")
+	if st, err := os.Stat(filepath.Join(v2["db"], "own/inner/file")); err != nil || st.Size() != 4096 {
+		t.Errorf("in the clone: got %v, %v", st, err)
+	}
+	must(t, d.Remove("web", "g1"))
+	must(t, d.Remove("web", "g2"))
+	if list, err := d.Generations("web"); err != nil || len(list) != 0 {
+		t.Errorf("after the removals: got %v, %v, want none", list, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(at, "data/*/*/*")); err != nil || len(left) > 1 { // the cache
+		t.Errorf("left: %q, %v", left, err)
+	}
+}

@@ -3,7 +3,9 @@ package quota
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"unsafe"
 
@@ -13,6 +15,8 @@ import (
 // The calls of linux/include/uapi/linux/btrfs.h, and the inode of a subvolume's root.
 const (
 	subvolumeCreate = 0x5000940e
+	subvolumeFlags  = 0x80089419
+	subvolumeMark   = 0x4008941a
 	inodeLookup     = 0xd0009412
 	groupAssign     = 0x40189429
 	groupCreate     = 0x4010942a
@@ -170,6 +174,36 @@ func Lift(dir string) error {
 		return nil
 	}
 	return fmt.Errorf("lift limit of %s: %w", dir, err)
+}
+
+// Thaw makes what is in and below a directory that can be removed: whoever may make a
+// subvolume may make it one that nobody writes to. Elsewhere than on btrfs nothing has to be done.
+func Thaw(dir string) error {
+	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() {
+			return err
+		}
+		d, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = d.Close() }()
+		var st unix.Stat_t
+		if err := unix.Fstat(int(d.Fd()), &st); err != nil || !onBtrfs(d) || st.Ino != rootInode {
+			return err
+		}
+		const readOnly = 1 << 1
+		var flags uint64
+		err = ioctl(d, subvolumeFlags, unsafe.Pointer(&flags))
+		if err == nil && flags&readOnly != 0 {
+			flags &^= readOnly
+			err = ioctl(d, subvolumeMark, unsafe.Pointer(&flags))
+		}
+		if err != nil {
+			return &os.PathError{Op: "make writable", Path: path, Err: err}
+		}
+		return nil
+	})
 }
 
 // fileSystem is the number of the file system that a file is on.
