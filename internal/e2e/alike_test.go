@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,24 +12,24 @@ import (
 
 func TestABootNeedsWhatItReadBeforeItWroteIt(t *testing.T) {
 	for what, c := range map[string]struct {
-		accesses []vm.Access
-		want     []span
+		accesses      []vm.Access
+		read, written []span
 	}{
-		"neighbours are one span": {[]vm.Access{{At: 1024, Size: 512}, {Size: 1024}}, []span{{0, 1536}}},
-		"read again":              {[]vm.Access{{Size: 512}, {Size: 512}}, []span{{0, 512}}},
-		"written first":           {[]vm.Access{{At: 512, Size: 512, Write: true}, {Size: 1536}}, []span{{0, 512}, {1024, 512}}},
-		"written later":           {[]vm.Access{{Size: 512}, {Size: 512, Write: true}}, []span{{0, 512}}},
-		"only written":            {[]vm.Access{{Size: 512, Write: true}}, nil},
+		"neighbours are one span": {[]vm.Access{{At: 1024, Size: 512}, {Size: 1024}}, []span{{0, 1536}}, nil},
+		"read again":              {[]vm.Access{{Size: 512}, {Size: 512}}, []span{{0, 512}}, nil},
+		"written first":           {[]vm.Access{{At: 512, Size: 512, Write: true}, {Size: 1536}}, []span{{0, 512}, {1024, 512}}, []span{{512, 512}}},
+		"written later":           {[]vm.Access{{Size: 512}, {Size: 512, Write: true}}, []span{{0, 512}}, []span{{0, 512}}},
+		"only written":            {[]vm.Access{{Size: 512, Write: true}}, nil, []span{{0, 512}}},
 	} {
-		if got := needs(c.accesses); !slices.Equal(got, c.want) {
-			t.Errorf("%s: got %v, want %v", what, got, c.want)
+		if read, written := needs(c.accesses); !slices.Equal(read, c.read) || !slices.Equal(written, c.written) {
+			t.Errorf("%s: got %v and %v, want %v and %v", what, read, written, c.read, c.written)
 		}
 	}
 }
 
 func TestADiskBootsAsAnotherIfItIsTheSameInAllThatWasRead(t *testing.T) {
 	dir := t.TempDir()
-	disk, trace := filepath.Join(dir, "disk"), filepath.Join(dir, "trace")
+	still, disk, trace := filepath.Join(dir, "still"), filepath.Join(dir, "disk"), filepath.Join(dir, "trace")
 	content := make([]byte, 8*traceUnit)
 	put := func(path string, b []byte) {
 		t.Helper()
@@ -36,27 +37,32 @@ func TestADiskBootsAsAnotherIfItIsTheSameInAllThatWasRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	put(still, content)
+	copy(content[3*traceUnit:], "loader")
 	put(disk, content)
+	clear(content)
 	const request = " vdev 0x1 req 0x2 sector "
 	put(trace, []byte("virtio_blk_handle_write"+request+"3 nsectors 1\nvirtio_blk_handle_read"+request+"0 nsectors 4\n"))
-	h := &host{traces: []string{trace}}
-	b, err := h.needed(disk, nil)
-	if err != nil {
+	f := &frozen{}
+	if err := f.until(trace, still, disk); err != nil {
 		t.Fatal(err)
+	}
+	if len(f.wrote) != 1 || f.wrote[0].At != 3*traceUnit || !bytes.HasPrefix(f.wrote[0].Data, []byte("loader")) {
+		t.Errorf("written: got %+v", f.wrote)
 	}
 	for sector, want := range []bool{false, false, false, true, true} {
 		content[sector*traceUnit+1] = 1
 		put(disk, content)
-		if got, err := b.alike(disk); got != want || err != nil {
+		if got, err := f.alike(disk); got != want || err != nil {
 			t.Errorf("sector %d differs: alike %t, %v, want %t", sector, got, err, want)
 		}
 		content[sector*traceUnit+1] = 0
 	}
-	if got, err := (booting{}).alike(disk); got || err != nil {
+	if got, err := (*frozen)(nil).alike(disk); got || err != nil {
 		t.Errorf("before the first boot: alike %t, %v", got, err)
 	}
 	put(trace, []byte("virtio_blk_handle_read"+request+"1 nsectors 4\n"))
-	if _, err := h.needed(disk, nil); err == nil {
+	if err := f.until(trace, still, disk); err == nil {
 		t.Error("a trace without the firmware's first read is taken for one of a boot")
 	}
 }

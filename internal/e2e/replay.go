@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -93,47 +92,40 @@ func (e *engine) points() (list []cutPoint) {
 	return list
 }
 
-// Of states that need not be booted every so many is, all the same; and every so many goes on to
-// the new release at rest.
+// Every so many states are booted from power on, whatever is known of them; and every so many go on to the
+// new release at rest.
 const (
-	bootEvery  = 20
-	arriveOnce = 40
+	powerOnEvery = 20
+	arriveEvery  = 80
 )
 
-// replayed counts states of the write log.
+// replayed counts states of the write log, all of which were booted.
 type replayed struct {
-	prefixes, torn           int
-	booted, alike            int
-	twice                    int // of those that are alike, and were booted all the same
-	old, trial, new, arrived int // of those that were booted
-	states                   int // of the agent, that were read
-	peeked                   int // in which something read the slot that could not boot
+	prefixes, torn      int
+	states              int // of the agent, that were read
+	thawed              int // from where another machine came to, too
+	old, trial, current int
+	arrived             int // at rest in the new release
+	peeked              int // in which something read the slot that could not boot
 }
 
 func (r *replayed) add(s replayed) {
-	for _, c := range []struct {
-		sum *int
-		n   int
-	}{
-		{&r.prefixes, s.prefixes}, {&r.torn, s.torn}, {&r.booted, s.booted}, {&r.alike, s.alike}, {&r.twice, s.twice},
-		{&r.old, s.old}, {&r.trial, s.trial}, {&r.new, s.new}, {&r.arrived, s.arrived}, {&r.states, s.states}, {&r.peeked, s.peeked},
-	} {
-		*c.sum += c.n
-	}
+	r.prefixes, r.torn, r.states, r.thawed = r.prefixes+s.prefixes, r.torn+s.torn, r.states+s.states, r.thawed+s.thawed
+	r.old, r.trial, r.current = r.old+s.old, r.trial+s.trial, r.current+s.current
+	r.arrived, r.peeked = r.arrived+s.arrived, r.peeked+s.peeked
 }
 
 func (r replayed) String() string {
-	return fmt.Sprintf("%d prefixes, %d with writes lost or torn, all examined from outside, with %d different states of the agent; %d booted: %d the old release, %d the new one on trial, %d the committed one; "+
-		"%d went on to the new one at rest; %d of %d that are alike in all that the boot before them read were booted as well; %d read a slot that could not boot",
-		r.prefixes, r.torn, r.states, r.booted, r.old, r.trial, r.new, r.arrived, r.twice, r.alike, r.peeked)
+	all := r.prefixes + r.torn
+	return fmt.Sprintf("%d prefixes and %d states with writes lost or torn examined from outside, with %d different states of the agent, and booted, "+
+		"%d from power on, %d from where the kernel first reads the disk; %d booted the old release, %d the new one on trial, %d the committed one; "+
+		"%d went on to the new one at rest; %d read a slot that could not boot",
+		r.prefixes, r.torn, r.states, all-r.thawed, r.thawed, r.old, r.trial, r.current, r.arrived, r.peeked)
 }
 
 // replay looks at one part of the states: neighbours, as far as they are prefixes. Each is examined
-// from outside. One is not booted if the disk is, in all that the last boot read of its own, what
-// that boot found there: it would be the same boot again.
+// from outside, and booted.
 func (e *engine) replay(h *host, part, parts int, random *rand.Rand) error {
-	var r replayed
-	var last booting
 	still, at := filepath.Join(h.dir, "still.img"), 0
 	if err := vm.Clone(e.disks[grubBIOS.name], still); err != nil {
 		return err
@@ -142,12 +134,14 @@ func (e *engine) replay(h *host, part, parts int, random *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	points := e.points()
 	states, err := readstate.New(h.ctx, filepath.Join(e.kit.bin, "twinkeel"), h.dir, "stable", h.l.compatible(),
 		[2]string{e.kit.content(h.l, "1.0", "root"), e.kit.content(h.l, "2.0", "root")})
 	if err != nil {
 		return err
 	}
+	var r replayed
+	var last *frozen
+	points := e.points()
 	for i, p := range points {
 		if partOf(points, i, parts) != part {
 			continue
@@ -158,7 +152,7 @@ func (e *engine) replay(h *host, part, parts int, random *rand.Rand) error {
 			s, err = e.examine(h, still, table, states)
 		}
 		if err == nil {
-			err = e.state(h, still, i, p, s, &last, &r)
+			last, err = e.state(h, still, i, p, s, last, &r)
 		}
 		if err != nil {
 			return fmt.Errorf("effect %d of %d, chance %t: %w", p.n, len(e.effects), p.chance, err)
@@ -172,59 +166,79 @@ func (e *engine) replay(h *host, part, parts int, random *rand.Rand) error {
 	return nil
 }
 
-// state boots a state, unless that would be the last boot again.
-func (e *engine) state(h *host, still string, i int, p cutPoint, s bootloader.State, last *booting, r *replayed) error {
-	same := false
+// state boots a state, and returns what later ones may go on from.
+func (e *engine) state(h *host, still string, i int, p cutPoint, s bootloader.State, last *frozen, r *replayed) (*frozen, error) {
+	arrive, fresh := i%arriveEvery == 5, i%powerOnEvery == 5
+	same, err := last.alike(still)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.begin(h, still, p); err != nil {
+		return nil, err
+	}
+	switch {
+	case fresh:
+		err = h.on()
+	case same:
+		r.thawed++
+		err = h.thaw(last)
+	default:
+		last, err = h.freeze(still)
+	}
+	if err != nil {
+		return nil, err
+	}
+	u, err := e.revived(h)
+	if err != nil {
+		return nil, err
+	}
 	if p.chance {
 		r.torn++
 	} else {
 		r.prefixes++
-		var err error
-		if same, err = last.alike(still); err != nil {
-			return err
-		}
 	}
-	if same {
-		r.alike++
-		if i%bootEvery != 5 {
-			return nil
-		}
-		r.twice++
-	}
-	b, err := e.revive(h, still, p)
-	if err != nil {
-		return err
-	}
-	if same && !maps.Equal(b.up, last.up) {
-		return fmt.Errorf("came up as %v, and before, alike in all that is read, as %v", b.up, last.up)
-	}
-	r.booted++
 	switch {
-	case b.up["slot"] == "a":
+	case u["slot"] == "a":
 		r.old++
-	case b.up["trial"] == "1":
+	case u["trial"] == "1":
 		r.trial++
 	default:
-		r.new++
+		r.current++
 	}
 	if !s.Slots[partitions.B].Bootable() {
-		for _, name := range []string{"boot-b", "root-b"} {
-			slot, err := h.partition(name)
+		peeks, err := h.peeks()
+		if err != nil {
+			return nil, err
+		}
+		if peeks {
+			r.peeked++
+		}
+	}
+	if h.tracing, h.c.Trace = false, ""; !arrive {
+		return last, nil
+	}
+	r.arrived++
+	return last, e.survived(h)
+}
+
+// peeks reports whether a machine that was just booted read anything of slot b.
+func (h *host) peeks() (bool, error) {
+	for _, name := range []string{"boot-b", "root-b"} {
+		p, err := h.partition(name)
+		if err != nil {
+			return false, err
+		}
+		for _, path := range h.traces {
+			accesses, err := vm.ReadTrace(path)
 			if err != nil {
-				return err
+				return false, err
 			}
-			if touch(b.needs, slot.Start, slot.Start+slot.Size) {
-				r.peeked++
-				break
+			if read, _ := needs(accesses); touch(read, p.Start, p.Start+p.Size) {
+				return true, nil
 			}
 		}
 	}
-	*last = b
-	if i%arriveOnce != 5 {
-		return nil
-	}
-	r.arrived++
-	return e.survived(h)
+	return false, nil
 }
 
 // examine looks at a disk that no machine has: the partition table is what it was, every slot that
@@ -272,33 +286,31 @@ func (e *engine) examine(h *host, still string, table []partitions.Partition, st
 	return s, errors.Join(err, os.Remove(image))
 }
 
-// revive boots a state, and checks what came up, and then what is on the disk: counters and
-// data. The machine is off afterwards.
-func (e *engine) revive(h *host, still string, p cutPoint) (b booting, err error) {
+// begin makes the machine's disk that of a state, and forgets the machine that there was.
+func (e *engine) begin(h *host, still string, p cutPoint) error {
 	if err := vm.Clone(still, h.c.Disk); err != nil {
-		return b, err
+		return err
 	}
 	if err := os.Remove(h.c.Log); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return b, err
+		return err
 	}
 	h.watched, h.kept = &watched{}, e.keptBefore
 	if !p.chance && p.n == len(e.effects) {
 		h.kept = e.keptAfter
 	}
 	h.tracing, h.traces = true, nil
-	defer func() { h.tracing, h.c.Trace = false, "" }()
-	u, err := h.boot(3)
+	return nil
+}
+
+// revived checks what came up of a state, and then what is on the disk: counters and data. The machine is off
+// afterwards.
+func (e *engine) revived(h *host) (up, error) {
+	u, err := e.known(h)
 	if err != nil {
-		return b, err
-	}
-	if b, err = h.needed(still, u); err != nil {
-		return b, err
-	}
-	if err := isKnown(h, u); err != nil {
-		return b, err
+		return nil, err
 	}
 	h.off()
-	return b, errors.Join(h.counted(), h.checkData())
+	return u, errors.Join(h.counted(), h.checkData())
 }
 
 // partOf is the part that a state is in: neighbours are together if they are prefixes, and the others,

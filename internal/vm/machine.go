@@ -25,6 +25,8 @@ type Config struct {
 	Seen     func(line string) // is told of each line of the console as it comes; nil: nobody is
 	WriteLog string            // file to which every write to the disk is added; "": none is kept
 	Trace    string            // file that takes every read and write of the disk, see ReadTrace; "": none does
+	Freezes  bool              // it can be frozen
+	Frozen   string            // file that Freeze wrote, of a machine that is else the same: it goes on from there; "": it is powered on
 	Memory   string            // file that holds its memory, which then outlives a reset, as a machine's does; "": it does not
 	Watchdog bool              // it has a watchdog, an Intel 6300ESB, that resets it
 	Clock    string            // what the machine's clock shows at first, such as "2040-01-01T00:00:00"; "": the time
@@ -40,6 +42,8 @@ type Machine struct {
 	in    io.Writer
 	lines chan string
 	tail  []string // what was on the console last
+
+	control *control // nil: it is told nothing
 }
 
 // hardware returns QEMU's arguments, behind those that make it give way to everything else.
@@ -64,6 +68,7 @@ func (c Config) hardware() ([]string, error) {
 		return nil, err
 	}
 	args = append(append(args, disk...), c.trace()...)
+	args = append(args, c.frozen()...)
 	if c.Memory != "" {
 		args = append(args, "-object", "memory-backend-file,id=m0,share=on,size="+size+",mem-path="+c.Memory)
 	}
@@ -142,7 +147,7 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	if m.in, err = m.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	if err := m.cmd.Start(); err != nil {
+	if err := m.start(c); err != nil {
 		return nil, err
 	}
 	go func() {
@@ -158,7 +163,33 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 			m.lines <- line
 		}
 	}()
+	if err := m.begin(ctx, c); err != nil {
+		m.Stop()
+		return nil, err
+	}
 	return m, nil
+}
+
+// start starts QEMU, with the descriptors that it is to have.
+func (m *Machine) start(c Config) error {
+	if c.frozen() != nil {
+		var theirs *os.File
+		var err error
+		if m.control, theirs, err = newControl(); err != nil {
+			return err
+		}
+		defer theirs.Close()
+		m.cmd.ExtraFiles = append(m.cmd.ExtraFiles, theirs)
+	}
+	if c.Frozen != "" {
+		f, err := os.Open(c.Frozen)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		m.cmd.ExtraFiles = append(m.cmd.ExtraFiles, f)
+	}
+	return m.cmd.Start()
 }
 
 // Await returns the first line on the console from now on that holds one of the words,
@@ -230,6 +261,7 @@ func (m *Machine) Stop() time.Duration {
 	_ = m.cmd.Process.Kill() // it may have ended by itself
 	for range m.lines {
 	}
-	_ = m.cmd.Wait() // killed: an error that says nothing
+	_ = m.cmd.Wait()      // killed: an error that says nothing
+	_ = m.control.close() // nobody is at the other end
 	return m.cmd.ProcessState.UserTime() + m.cmd.ProcessState.SystemTime()
 }
