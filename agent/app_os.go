@@ -48,6 +48,22 @@ func (a *Agent) stageReleaseApps(ctx context.Context, m machine, t *Transaction)
 	return nil
 }
 
+// keepReleaseApps fetches once more what was lost of the applications of a release since it
+// was staged: a trial that was lost can be armed again days later.
+func (a *Agent) keepReleaseApps(ctx context.Context, m machine, t *Transaction) error {
+	d, err := a.st.deployment(t.To)
+	if err != nil || d == nil || t.Kind == KindRollback || a.o.Apps == nil {
+		return err
+	}
+	for _, r := range d.Apps {
+		if _, err := a.appManifest(r.Digest); err != nil {
+			a.log.Warn("manifest of an app is lost, fetching it again", "app", r.Name, "err", err)
+			return a.stageReleaseApps(ctx, m, t)
+		}
+	}
+	return nil
+}
+
 // releaseApp returns the application that a release names by its digest, with the
 // manifest kept on the host. Without a client there has to be one already.
 func (a *Agent) releaseApp(ctx context.Context, c *signing.Client, src signing.Source, r release.App) (DeployedApp, error) {
@@ -55,9 +71,17 @@ func (a *Agent) releaseApp(ctx context.Context, c *signing.Client, src signing.S
 	mf, err := a.appManifest(r.Digest)
 	switch {
 	case err == nil:
-		o.manifest = mf
+		if o.manifest = mf; c != nil {
+			// A power cut may have kept its second copy from being written.
+			s, err := a.appState()
+			if err != nil {
+				return DeployedApp{}, err
+			}
+			if err := s.mend(appManifestFile(r.Digest), &manifestRecord{}); err != nil {
+				return DeployedApp{}, err
+			}
+		}
 	case c == nil:
-		// Nothing is fetched in order to arm: it was there when the release was staged.
 		return DeployedApp{}, fmt.Errorf("manifest of app %s: %w", r.Name, err)
 	default:
 		version, err := release.ParseVersion(r.Version)

@@ -35,6 +35,9 @@ func (a *Agent) markArmed(ctx context.Context, m machine, t *Transaction) error 
 	if t.Baseline, err = a.baseline(ctx); err != nil {
 		return err
 	}
+	if err := a.keepReleaseApps(ctx, m, t); err != nil {
+		return err
+	}
 	if err := a.armApps(ctx, m, t); err != nil {
 		return err
 	}

@@ -121,6 +121,37 @@ func TestGoingBackIsNotForgottenWithTheJournal(t *testing.T) {
 	})
 }
 
+// The same, and once a file cannot be read: that the denials do not tell of it is not known
+// then.
+func TestGoingBackIsNotForgottenWhereAFileCannotBeRead(t *testing.T) {
+	killed := func(n int) *history {
+		h, err := beginIn(stories[2], 1, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.m.CutAt(n, sim.Killed)
+		if !h.untilKilled() {
+			t.Fatal("nothing went back")
+		}
+		return h
+	}
+	kill := 1
+	for h := killed(kill); h.m.Journal().Phase != agent.Reverting || h.m.Running() != h.w.first || h.m.State.Bytes("denials.json") != nil; h = killed(kill) {
+		kill++
+	}
+	for call := 1; call <= 60; call++ {
+		h := killed(kill)
+		h.m.State.Damage("journal.json", []byte("{"))
+		h.m.FailAt(call)
+		if err := h.settle(); err != nil {
+			t.Error(err)
+		}
+		if h.m.Running() != h.w.first || h.deniedCode(h.new) == "" || len(h.m.Broken()) > 0 {
+			t.Errorf("call %d fails: %s runs, %s is denied as %q; %v", call, h.m.Running(), h.new, h.deniedCode(h.new), h.m.Broken())
+		}
+	}
+}
+
 func TestOneDamagedCopyOfTheDenialsLosesNone(t *testing.T) {
 	for _, name := range []string{"denials.json", "denials.copy.json"} {
 		h, err := beginIn(stories[2], 1, true)

@@ -176,8 +176,11 @@ func (a *Agent) recoverDenials(m machine) error {
 		}
 		return a.st.saveTwice(fileDenials, &d)
 	}
-	if _, jerr := a.st.journal(); err != nil || !errors.Is(jerr, errDamaged) || mirrored.Deployment.IsZero() {
+	if _, jerr := a.st.journal(); !errors.Is(jerr, errDamaged) || mirrored.Deployment.IsZero() {
 		return nil
+	}
+	if err != nil {
+		return err // what cannot be read now may lack it
 	}
 	if known, err := a.deniedBy(mirrored.Deployment, mirrored.Attempt); err != nil || known != nil {
 		return err
