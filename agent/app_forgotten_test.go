@@ -159,3 +159,26 @@ func TestAnApplicationWhoseDeploymentIsLostGoesOnWithItsData(t *testing.T) {
 		t.Errorf("data: got %q, want %q and what was written since", data, was)
 	}
 }
+
+// The pointer of the slot on trial is damaged, and reading the slot fails once: it is not
+// taken for what it was staged as, without the applications that it was armed with.
+func TestATrialWhosePointerIsLostIsTheOneThatWasArmed(t *testing.T) {
+	w := factoryApps()
+	for call := 1; call <= 60; call++ {
+		m := machineIn(t, w, "web", 1)
+		m.Options.Apps.Wanted[0].Bundled = true
+		m.Net.Serve(w.files[1])
+		if end := m.Process(sim.Once); end != sim.Rebooted {
+			t.Fatalf("no trial was begun: %v", end)
+		}
+		m.State.Damage("slot-b.json", []byte("{"))
+		m.FailAt(call)
+		for range 3 {
+			m.Process(sim.Once)
+		}
+		m.Calm()
+		s := osStory{name: "lost pointer", world: factoryApps, reached: 0, stage: 1, os: "2"}
+		s.settle(m)
+		wantApp(t, m, "2")
+	}
+}

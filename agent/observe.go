@@ -294,7 +294,10 @@ func (a *Agent) holds(ctx context.Context, slot partitions.Slot, tried uint64) (
 	slices.SortStableFunc(known, func(x, y *Deployment) int { return rank(x) - rank(y) })
 	for _, d := range known {
 		if reports, err := a.verifySlot(ctx, slot, d); err == nil && allOK(reports) {
-			return d.Number, nil
+			// One of the same release that comes before it failed only because of a read error
+			// that has passed.
+			first := slices.IndexFunc(known, func(o *Deployment) bool { return o.Digest == d.Digest })
+			return known[first].Number, nil
 		}
 	}
 	return 0, nil

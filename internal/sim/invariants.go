@@ -192,7 +192,8 @@ func (m *Machine) heldBack(r *Release, t agent.Transaction) {
 	if !whole || t.Force || t.Kind == agent.KindRollback {
 		return
 	}
-	if h.Until.IsZero() || m.now.Before(h.Until) {
+	// One that was over before the clock was turned back was over when this was permitted.
+	if h.Until.IsZero() || m.now.Before(h.Until) && !h.Until.Before(m.turned) {
 		m.broke(13, "%s is armed, and updates are held until %s", r.Manifest.Version, h.Until)
 	}
 }
