@@ -179,6 +179,9 @@ func TestATrialWhosePointerIsLostIsTheOneThatWasArmed(t *testing.T) {
 		m.Calm()
 		s := osStory{name: "lost pointer", world: factoryApps, reached: 0, stage: 1, os: "2"}
 		s.settle(m)
+		if b := m.Broken(); len(b) > 0 {
+			t.Fatalf("call %d fails: %s\n%s", call, b[0], tailOf(m))
+		}
 		wantApp(t, m, "2")
 	}
 }

@@ -282,7 +282,10 @@ func (a *Agent) holds(ctx context.Context, slot partitions.Slot, tried uint64) (
 		}
 	}
 	meant := uint64(0) // by the journal, which a trial of this slot was armed from
-	if t, err := a.st.journal(); err == nil && t.Phase == Armed && t.Slot == slot {
+	switch t, err := a.st.journal(); {
+	case err != nil && !absent(err) && !errors.Is(err, errDamaged):
+		return 0, err // it may be readable the next time
+	case t.Phase == Armed && t.Slot == slot:
 		meant = t.To
 	}
 	rank := func(d *Deployment) int {
