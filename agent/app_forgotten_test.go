@@ -164,7 +164,7 @@ func TestAnApplicationWhoseDeploymentIsLostGoesOnWithItsData(t *testing.T) {
 // taken for what it was staged as, without the applications that it was armed with.
 func TestATrialWhosePointerIsLostIsTheOneThatWasArmed(t *testing.T) {
 	w := factoryApps()
-	for call := 1; call <= 60; call++ {
+	for call := 1; call <= 45; call += stride(1) {
 		m := machineIn(t, w, "web", 1)
 		m.Options.Apps.Wanted[0].Bundled = true
 		m.Net.Serve(w.files[1])

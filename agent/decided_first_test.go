@@ -33,6 +33,21 @@ func TestATrialIsDecidedBeforeAServerIsAsked(t *testing.T) {
 			sim.Once(a)
 		})
 	}
+	// cut is a machine whose power went before the n-th change of an update of its application.
+	cut := func(t *testing.T, n int) *sim.Machine {
+		t.Helper()
+		m := appMachine(t, 1, appV1)
+		m.Net.Serve(apps().files[appV2])
+		m.CutAt(n, sim.PowerCut)
+		if end := m.Process(sim.Once); end != sim.PowerCut {
+			t.Fatalf("no cut was in the trial: %v", end)
+		}
+		return m
+	}
+	n := 1
+	for !strings.Contains(tailOf(cut(t, n)), "start app web/2") {
+		n++
+	}
 	for _, r := range slowQuestions {
 		name := string(r.Verb)
 		t.Run("of the OS/"+name, func(t *testing.T) {
@@ -47,15 +62,7 @@ func TestATrialIsDecidedBeforeAServerIsAsked(t *testing.T) {
 			}
 		})
 		t.Run("of an application/"+name, func(t *testing.T) {
-			m := appMachine(t, 1, appV1)
-			for n := 1; !strings.Contains(tailOf(m), "start app web/2"); n++ {
-				m = appMachine(t, 1, appV1)
-				m.Net.Serve(apps().files[appV2])
-				m.CutAt(n, sim.PowerCut)
-				if end := m.Process(sim.Once); end != sim.PowerCut {
-					t.Fatalf("no cut was in the trial: %v", end)
-				}
-			}
+			m := cut(t, n)
 			ask(t, m, r)
 			wantApp(t, m, "2")
 		})

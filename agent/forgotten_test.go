@@ -139,7 +139,7 @@ func TestGoingBackIsNotForgottenWhereAFileCannotBeRead(t *testing.T) {
 	for h := killed(kill); h.m.Journal().Phase != agent.Reverting || h.m.Running() != h.w.first || h.m.State.Bytes("denials.json") != nil; h = killed(kill) {
 		kill++
 	}
-	for call := 1; call <= 60; call++ {
+	for call := 1; call <= 45; call += stride(1) {
 		h := killed(kill)
 		h.m.State.Damage("journal.json", []byte("{"))
 		h.m.FailAt(call)
