@@ -343,6 +343,9 @@ func (a *Agent) openApps(m machine, d *Deployment, t AppTransaction, change func
 		return err
 	}
 	t.Seq, t.Phase, t.Slot, t.From, t.Before, t.Started = last.Seq+1, AppStaging, m.boot.Slot, d.Number, p.Previous, a.now()
+	if err := a.dropStrays(); err != nil {
+		return err
+	}
 	next := *d
 	next.Workloads, next.Created = slices.Clone(d.Workloads), a.now()
 	change(&next, fmt.Sprintf("g%d", t.Seq))

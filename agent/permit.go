@@ -136,6 +136,9 @@ func (a *Agent) begin(m machine, d *decision, t Transaction) error {
 	for _, i := range mf.Images {
 		dep.Images = append(dep.Images, DeployedImage{i.Name, i.Size, i.Root, i.Salt})
 	}
+	if err := a.dropStrays(); err != nil {
+		return err
+	}
 	number, err := a.st.newDeployment(dep)
 	if err != nil {
 		return err

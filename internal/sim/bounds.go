@@ -16,7 +16,7 @@ const (
 	maxAppsFiles  = 40      // of applications: six, and the manifests that deployments name, twice
 	moreWithApps  = 24      // files of the agent: a transaction of applications points to three deployments, and each of some faults in a row leaves one
 	maxStateBytes = 1 << 20 // of all
-	maxStrays     = 3       // deployments at rest that nothing points to
+	maxStrays     = 2       // deployments at rest that nothing points to: one of a cut, and one that a lost pointer named
 )
 
 // bounded is law 10.
@@ -42,8 +42,8 @@ func (m *Machine) bounded() {
 	}
 }
 
-// Tidy is law 10 for a machine at rest: what nothing points to any more was removed. Each of
-// a few power cuts in a row may have left one deployment that was never used.
+// Tidy is law 10 for a machine at rest: what nothing points to any more was removed. A
+// power cut may have left one deployment that was never used; the next transaction drops it.
 func (m *Machine) Tidy() {
 	var pointed []uint64
 	for _, slot := range partitions.Slots {
