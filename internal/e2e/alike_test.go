@@ -92,3 +92,20 @@ func TestPrefixesOfAPartAreNeighbours(t *testing.T) {
 		}
 	}
 }
+
+func TestEveryPartOfASampleHasAState(t *testing.T) {
+	for _, sample := range []options{{prefixes: 3, torn: 2}, {prefixes: 8, torn: 4}, {prefixes: 2, torn: 5}, {prefixes: 500, torn: 40}} {
+		e := &engine{options: sample}
+		for range 1000 {
+			e.effects = append(e.effects, vm.Effect{At: bootEnvAt, Data: make([]byte, traceUnit)})
+		}
+		points, parts := e.points(), len(e.writeLog())
+		states := map[int]int{}
+		for i := range points {
+			states[partOf(points, i, parts)]++
+		}
+		if len(points) != sample.prefixes+sample.torn || len(states) != parts {
+			t.Errorf("%d prefixes and %d others: got %d states, in %d of %d parts", sample.prefixes, sample.torn, len(points), len(states), parts)
+		}
+	}
+}

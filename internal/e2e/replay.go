@@ -33,7 +33,7 @@ func (e *engine) writeLog() (list []scenario) {
 	if e.prefixes == 0 {
 		return nil
 	}
-	parts := min(maxParts, e.prefixes+e.torn)
+	parts := min(maxParts, max(e.prefixes, e.torn))
 	for part := range parts {
 		list = append(list, scenario{
 			name: fmt.Sprintf("write log of an update, part %d of %d", part+1, parts), sample: true, recorded: true, releases: []string{"2.0"},
