@@ -155,9 +155,7 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 	}
 	close(work)
 	wg.Wait()
-	if e.left > 0 {
-		fmt.Fprintf(out, "%d cases were not told, or not to their end\n", e.left)
-	} else {
+	if e.left == 0 {
 		e.moreCuts()
 	}
 	e.reportCuts()
@@ -174,6 +172,9 @@ func run(ctx context.Context, args []string, out io.Writer) (failed int, err err
 		fmt.Fprintf(out, "      cases in %s: %s\n", o.progress, e.over.commits())
 	}
 	fmt.Fprintf(out, "%.0f s, of which machines took %.0f s of processor; %d skipped\n%d passed, %d failed\n", time.Since(began).Seconds(), e.cpu.Seconds(), e.skipped, e.passed, e.failed)
+	if e.left > 0 {
+		return e.failed, fmt.Errorf("%d cases were not told, or not to their end", e.left)
+	}
 	return e.failed, nil
 }
 
