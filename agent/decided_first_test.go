@@ -9,12 +9,11 @@ import (
 	"github.com/twinkeel/twinkeel/internal/sim"
 )
 
-// slowQuestions are what asks a server, or reads a slot.
+// slowQuestions are what asks a server.
 var slowQuestions = []agent.Request{
 	{Verb: agent.VerbCheck},
 	{Verb: agent.VerbUpdate},
 	{Verb: agent.VerbWhy},
-	{Verb: agent.VerbVerify},
 	{Verb: agent.VerbApp, App: &agent.AppRequest{Do: agent.AppUpdate, Name: "web"}},
 }
 

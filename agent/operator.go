@@ -99,7 +99,7 @@ func (a *Agent) change(ctx context.Context, r Request) (Result, error) {
 		return Result{}, err
 	}
 	switch r.Verb {
-	case VerbCheck, VerbUpdate, VerbWhy, VerbVerify:
+	case VerbCheck, VerbUpdate, VerbWhy:
 		if err := a.decidedFirst(m); err != nil {
 			return Result{}, err
 		}
@@ -130,9 +130,8 @@ func (a *Agent) change(ctx context.Context, r Request) (Result, error) {
 	return Result{Outcome: o}, err
 }
 
-// decidedFirst refuses what can take long, because a server does not answer for one, while
-// something on trial waits for its verdict: the deadline would pass meanwhile, and what is
-// healthy would be left.
+// decidedFirst refuses what asks a server, which may let it wait, while something on trial
+// waits for its verdict: the deadline would pass meanwhile, and what is healthy be left.
 func (a *Agent) decidedFirst(m machine) error {
 	t, err := a.journal(m)
 	if err != nil {
