@@ -213,7 +213,7 @@ func TestAKernelOfTheApplicationsOwnIsBootedInAMachine(t *testing.T) {
 	u.Manifest.Isolation = release.AppIsolation{Level: "vm", Kernel: "/kernel"}
 	u.Manifest.Limits.Memory, u.Manifest.Update.Restart = 16<<20, "never"
 	h.start(u)
-	h.patiently("its end", func() bool { return !h.status().Running })
+	h.patiently("its end", func() bool { s := h.status(); return !s.Running && s.Exit != "" })
 	contains(t, h.said(), "a kernel of its own")
 	contains(t, h.status().Exit, "exit status 33") // as the device makes of 16
 }
