@@ -193,9 +193,21 @@ func (m *Machine) heldBack(r *Release, t agent.Transaction) {
 		return
 	}
 	// One that was over before the clock was turned back was over when this was permitted.
-	if h.Until.IsZero() || m.now.Before(h.Until) && !h.Until.Before(m.turned) {
+	if m.holding(h) && h != m.lapsed {
 		m.broke(13, "%s is armed, and updates are held until %s", r.Manifest.Version, h.Until)
 	}
+}
+
+// holding reports whether a hold is not over, by the machine's clock.
+func (m *Machine) holding(h agent.Hold) bool { return h.Until.IsZero() || m.now.Before(h.Until) }
+
+// SetTime sets the clock, as World.SetTime does.
+func (m *Machine) SetTime(t time.Time) {
+	h, whole := record[agent.Hold](m, m.State.view["hold.json"])
+	if whole && t.Before(m.now) && !m.holding(h) {
+		m.lapsed = h
+	}
+	m.World.SetTime(t)
 }
 
 // leftOnRecord is law 8 for a trial that the running system ends: why it does stands in

@@ -58,6 +58,7 @@ type Machine struct {
 	passed bool          // the required probe passed in this boot
 	// firstPass is the age of the world when the probe began to pass.
 	firstPass time.Duration
+	lapsed    agent.Hold // one that was over before the clock was turned back
 	account
 	panics panics
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/partitions"
@@ -143,6 +144,41 @@ func TestLawsSeeACommitWithoutHealth(t *testing.T) {
 		t.Fatalf("release 2 is not on trial: %v", m.Broken())
 	}
 	wantBroken(t, m, "law 5")
+}
+
+func TestLawsSeeAnUpdateThatIsHeld(t *testing.T) {
+	const day = 24 * time.Hour
+	hold := func(m *Machine, d time.Duration) {
+		m.Process(func(a *agent.Agent) {
+			if _, err := a.Do(context.Background(), agent.Request{Verb: agent.VerbHold, Until: m.now.Add(d)}, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for name, c := range map[string]struct {
+		before func(*Machine)
+		held   bool
+	}{
+		"held":                                  {func(m *Machine) { hold(m, day); m.Pass(day / 2) }, true},
+		"over":                                  {func(m *Machine) { hold(m, day); m.Pass(2 * day) }, false},
+		"over, and the clock turned back since": {func(m *Machine) { hold(m, day); m.Pass(2 * day); m.SetTime(m.now.Add(-2 * day)) }, false},
+		"held when the clock was turned back":   {func(m *Machine) { hold(m, 3*day); m.Pass(2 * day); m.SetTime(m.now.Add(-2 * day)) }, true},
+		"held since the clock was turned back":  {func(m *Machine) { m.SetTime(m.now.Add(-9 * day)); hold(m, day) }, true},
+		"over, turned back, and held again": {func(m *Machine) {
+			hold(m, day)
+			m.Pass(2 * day)
+			m.SetTime(m.now.Add(-2 * day))
+			m.Pass(time.Hour)
+			hold(m, day)
+		}, true},
+	} {
+		m, _, second := newMachine(t)
+		c.before(m)
+		m.heldBack(second, agent.Transaction{})
+		if got := len(m.Broken()) > 0; got != c.held {
+			t.Errorf("%s: got a breach: %t, want %t: %q", name, got, c.held, m.Broken())
+		}
+	}
 }
 
 func TestNetFaultsAreWhatTheySay(t *testing.T) {

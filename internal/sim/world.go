@@ -81,7 +81,6 @@ type World struct {
 	Memory *Memory
 
 	now     time.Time     // on the machine's clock
-	turned  time.Time     // what it said before it was turned back last
 	age     time.Duration // that has really passed
 	rng     *rand.Rand
 	effects int // changes to the world so far
@@ -346,9 +345,4 @@ func (w *World) Pass(d time.Duration) { w.now, w.age = w.now.Add(d), w.age+d }
 func (w *World) Age() time.Duration { return w.age }
 
 // SetTime sets the clock, as a dead battery or a bad time server would; no time passes.
-func (w *World) SetTime(t time.Time) {
-	if t.Before(w.now) {
-		w.turned = w.now
-	}
-	w.now = t
-}
+func (w *World) SetTime(t time.Time) { w.now = t }
