@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -174,5 +177,28 @@ func TestWhatBrokeALawIsLivedThroughAgain(t *testing.T) {
 	}
 	if err := c.err(); err != nil || c.Broken[0].Mended != "ghi" || c.Broken[1].Mended != "def" {
 		t.Errorf("got %v, %v and %v", err, c.Broken[0], c.Broken[1])
+	}
+}
+
+// An interrupted run leaves a page that says how far it came, and does not look like a proof.
+func TestAPageOfAnInterruptedRunSaysSo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var w strings.Builder
+	err := prove(ctx, &w, "abc", settings{histories: 10, first: 1})
+	if !errors.Is(err, errInterrupted) || !strings.Contains(w.String(), "**This run ended here: interrupted: 0 of 10 histories are done.**") {
+		t.Errorf("got %v and the page\n%s", err, w.String())
+	}
+}
+
+func TestProgressOfAnotherFormatIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "campaign.json")
+	for format, want := range map[int]bool{progressFormat - 1: false, progressFormat: true, progressFormat + 1: false} {
+		if err := os.WriteFile(file, fmt.Appendf(nil, `{"format": %d, "first": 1, "histories": 0}`, format), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := lived(io.Discard, settings{campaign: file}); (err == nil) != want {
+			t.Errorf("format %d: got %v", format, err)
+		}
 	}
 }

@@ -66,26 +66,28 @@ func main() {
 
 // page runs everything and writes what came of it, also if something was refuted.
 func page(ctx context.Context, s settings) error {
-	var w strings.Builder
-	err := prove(ctx, &w, s)
-	return errors.Join(err, os.WriteFile(s.out, []byte(w.String()), 0o644))
-}
-
-// prove is page without the file. An error says what was refuted.
-func prove(ctx context.Context, w io.Writer, s settings) error {
 	commit, err := revision(ctx, s.out)
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	fmt.Fprintf(w, "# Proof\n\nWritten by `make proof` on %s, at commit %s. Every figure is of this run, but for those of the campaign, which was lived through by `make campaign`.\n\n",
+	var w strings.Builder
+	err = prove(ctx, &w, commit, s)
+	return errors.Join(err, os.WriteFile(s.out, []byte(w.String()), 0o644))
+}
+
+// prove is page without the file. An error says what was refuted.
+func prove(ctx context.Context, w io.Writer, commit string, s settings) error {
+	fmt.Fprintf(w, "# Proof\n\nWritten by `make proof` on %s, at commit %s. Every figure is of this run, but for those of the campaign, which `make histories` lives through in sittings.\n\n",
 		time.Now().UTC().Format("2006-01-02"), commit)
 	laws(w)
 	c := campaign{First: s.first, Histories: s.histories}
 	var shelf histories.Shelf
-	if err := c.run(ctx, commit, shelf.Live, func() error { return nil }); err != nil {
-		return err // the page ends here, and says so
-	}
+	err := c.run(ctx, commit, shelf.Live, func() error { return nil })
 	c.write(w, "Random histories")
+	if err != nil {
+		fmt.Fprintf(w, "\n**This run ended here: %v.**\n", err)
+		return err
+	}
 	return errors.Join(c.err(), lived(w, s), exhaustive(ctx, w, s.cuts), planted(ctx, w, s), rig(ctx, w, s))
 }
 
@@ -101,6 +103,9 @@ func lived(w io.Writer, s settings) error {
 	var c campaign
 	if err := json.Unmarshal(b, &c); err != nil {
 		return fmt.Errorf("%s: %w", s.campaign, err)
+	}
+	if c.Format != progressFormat {
+		return fmt.Errorf("%s: format: got %d, want %d", s.campaign, c.Format, progressFormat)
 	}
 	c.write(w, "The campaign")
 	return c.err()
