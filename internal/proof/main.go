@@ -51,7 +51,7 @@ func main() {
 	flag.BoolVar(&s.cuts, "two-cuts", false, "every two cuts of the exhaustive stories, and not a sample")
 	flag.DurationVar(&s.sitting, "for", 0, "with -live: end this sitting after so long, as SIGTERM does; 0: not")
 	flag.Parse()
-	debug.SetGCPercent(400) // histories are short and leave nothing behind
+	debug.SetGCPercent(1000) // histories are short and leave nothing behind; what is kept of releases is for all
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	run := page
