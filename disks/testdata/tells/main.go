@@ -1,5 +1,6 @@
 // Command tells is the first program of a machine under test: it says on the console which
-// file system is mounted at /data, and whether it can be written, and waits.
+// file system is mounted at /data, whether it can be written, and what every boot that wrote
+// has left there, and waits.
 package main
 
 import (
@@ -9,7 +10,7 @@ import (
 )
 
 func main() {
-	kind, written := "nothing", "written"
+	kind := "nothing"
 	mounts, err := os.ReadFile("/proc/mounts")
 	if err != nil {
 		kind = err.Error()
@@ -19,7 +20,8 @@ func main() {
 			kind = f[2]
 		}
 	}
-	if err := os.WriteFile("/data/told", []byte("x"), 0o600); err != nil {
+	written, err := tell("/data/told")
+	if err != nil {
 		written = err.Error()
 	}
 	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
@@ -28,4 +30,21 @@ func main() {
 	}
 	fmt.Fprintf(console, "DATA %s %s\n", kind, written)
 	select {}
+}
+
+// tell adds a letter to a file, for good, and returns what has become of it.
+func tell(path string) (string, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if _, err := f.WriteString("x"); err != nil {
+		return "", err
+	}
+	if err := f.Sync(); err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(path)
+	return "written " + string(b), err
 }
