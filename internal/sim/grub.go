@@ -63,7 +63,7 @@ func (l *grubLoader) Stamp(durable bool) uint64 { return l.disk.stamp(durable) }
 // Rot implements Firmware.
 func (l *grubLoader) Rot(copy, at int) {
 	was, _, err := l.Peek(true)
-	if err != nil {
+	if err != nil || l.disk.unflushed() > 0 {
 		return
 	}
 	spoilt := &grubLoader{disk: &peekable{Disk: &Disk{stable: slices.Clone(l.disk.stable)}}}

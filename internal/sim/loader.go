@@ -21,7 +21,8 @@ type Firmware interface {
 	Peek(durable bool) (bootloader.State, [2]*bootloader.Description, error)
 	// Stamp changes whenever what Peek returns may have changed. One stamp, one content.
 	Stamp(durable bool) uint64
-	// Rot turns a bit of one copy of the record, unless the other one is damaged.
+	// Rot turns a bit of one copy of the record, unless the other one is damaged or a write
+	// is on its way, which a cut may tear: those are two faults at once, of two copies.
 	Rot(copy, at int)
 }
 
@@ -78,6 +79,9 @@ func (l *simulatedLoader) Stamp(durable bool) uint64 { return l.disk.stamp(durab
 // Rot implements Firmware.
 func (l *simulatedLoader) Rot(copy, at int) {
 	const area = simulated.Size / 5
+	if l.disk.unflushed() > 0 {
+		return
+	}
 	other := simulated.New(frozen(l.disk.stable))
 	was, err := other.Load(context.Background())
 	if err != nil {

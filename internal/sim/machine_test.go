@@ -248,3 +248,30 @@ func TestRepositoryIsTheSameEveryTime(t *testing.T) {
 		t.Errorf("got %s and %s", a, b)
 	}
 }
+
+// A copy of the boot record does not rot while the other one is being written: what a cut
+// would tear then is all there is.
+func TestOneCopyOfTheRecordRotsAtATime(t *testing.T) {
+	for name, open := range map[string]OpenLoader{"simulated": Simulated, "GRUB": Grub} {
+		w := newWorld(1)
+		l, err := open(w, bootloader.State{Slots: [2]bootloader.Record{{Priority: 1, Successful: true}}}, bootloader.Description{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk := func() *Disk { return w.parts[0].(*Disk) }
+		for _, writing := range []bool{true, false} {
+			was := bytes.Clone(disk().Stable())
+			if writing {
+				if _, err := disk().WriteAt(disk().Bytes()[:512], 0); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				disk().settle()
+			}
+			l.Rot(1, 5)
+			if rotten := !bytes.Equal(was, disk().Stable()); rotten == writing {
+				t.Errorf("%s: while it is written: %t: a copy rots: %t", name, writing, rotten)
+			}
+		}
+	}
+}
