@@ -206,6 +206,7 @@ func (d *Disk) Stable() []byte { return d.stable }
 
 // Rot flips a bit of the medium.
 func (d *Disk) Rot(off int64) {
+	d.w.note("%s rots at %d", d.name, off)
 	d.changed()
 	d.stable[off] ^= 0x10
 	d.view[off] ^= 0x10

@@ -226,11 +226,11 @@ func (m *Machine) start() End {
 		m.up, m.runs = false, nil
 		var b bootloader.Boot
 		var err error
-		failing, fate := m.failAt > 0, m.Fate
+		failing, fate, cutAs := m.failAt > 0, m.Fate, m.cutAs
 		if m.spoilt {
 			// Both copies at once are more than any loader stands: while one is damaged, the
-			// other is written or not, and not torn.
-			failing, m.failAt = false, 0
+			// other is written or not, and not torn, nor left for a later cut to tear.
+			failing, m.failAt, m.cutAs = false, 0, PowerCut
 			if fate == Mixed {
 				m.Fate = Lost
 			}
@@ -238,7 +238,7 @@ func (m *Machine) start() End {
 		end := m.Run(func() {
 			b, err = m.loader.PowerOn(context.Background(), fmt.Sprintf("boot-%d", m.Starts), m.loadable)
 		})
-		m.Fate = fate
+		m.Fate, m.cutAs = fate, cutAs
 		m.Pass(bootTime)
 		switch {
 		case end != Returned:
