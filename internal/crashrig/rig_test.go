@@ -1,20 +1,18 @@
 package crashrig
 
 import (
+	"fmt"
 	"os"
-	"os/exec"
 	"testing"
+
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // inMemory returns a directory for the images, in memory where there is one.
 func inMemory(t *testing.T) string {
 	t.Helper()
-	if err := available(); err != nil {
-		if os.Getenv("CI") != "" && os.Geteuid() == 0 {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	err := available()
+	needs.That(t, err == nil, fmt.Sprintf("root and FUSE: %v", err))
 	dir, err := os.MkdirTemp("/dev/shm", "crashrig")
 	if err != nil {
 		return t.TempDir()
@@ -61,9 +59,7 @@ func TestOtherFileSystemsKeepAcknowledgedWrites(t *testing.T) {
 	}
 	for _, fs := range FileSystems() {
 		t.Run(fs.Name, func(t *testing.T) {
-			if _, err := exec.LookPath(fs.Make[0]); err != nil {
-				t.Skip(err)
-			}
+			needs.Tools(t, fs.Make[0])
 			r, err := Run(inMemory(t), fs, Durable, 1000, 3)
 			if err != nil {
 				t.Fatal(err)
