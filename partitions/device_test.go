@@ -3,6 +3,7 @@ package partitions
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // slotFile makes a regular file of size bytes in dir.
@@ -33,24 +36,10 @@ func slotFile(t *testing.T, dir string, size int64) string {
 // needRoot skips a test that attaches loop devices, but not in CI, which has them.
 func needRoot(t *testing.T, tools ...string) {
 	t.Helper()
-	missing := ""
-	if os.Geteuid() != 0 {
-		missing = "not root"
-	} else if _, err := os.Stat("/dev/loop-control"); err != nil {
-		missing = "no loop devices"
-	}
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing = tool + " is not installed"
-		}
-	}
-	if missing == "" {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal(missing)
-	}
-	t.Skip(missing)
+	needs.That(t, os.Geteuid() == 0, "root")
+	_, err := os.Stat("/dev/loop-control")
+	needs.That(t, err == nil, "loop devices")
+	needs.Tools(t, tools...)
 }
 
 // run runs a tool and returns what it prints.
@@ -78,9 +67,7 @@ func places(t *testing.T, test func(t *testing.T, path string, size int64)) {
 	t.Run("file", func(t *testing.T) { test(t, slotFile(t, t.TempDir(), size+1000), size) })
 	t.Run("memory", func(t *testing.T) {
 		dir, err := os.MkdirTemp("/dev/shm", "partitions")
-		if err != nil {
-			t.Skip("no /dev/shm: ", err)
-		}
+		needs.That(t, err == nil, fmt.Sprintf("/dev/shm: %v", err))
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		test(t, slotFile(t, dir, size), size)
 	})
@@ -269,9 +256,7 @@ func TestWritesReachTheMediumWithoutFillingThePageCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closing(t, w)
-	if w.(*device).direct == nil {
-		t.Skip("the temporary directory's file system has no direct access")
-	}
+	needs.That(t, w.(*device).direct != nil, "TMPDIR on a file system with direct access")
 	if _, err := w.WriteAt(pattern(4<<20, 5), 0); err != nil {
 		t.Fatal(err)
 	}
