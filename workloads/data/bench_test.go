@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/data"
 )
@@ -48,28 +48,13 @@ func BenchmarkSnapshot(b *testing.B) {
 // mounted makes a file system and mounts it.
 func mounted(b testing.TB, fs string) string {
 	b.Helper()
-	if os.Geteuid() != 0 {
-		b.Skip("needs root, for mounts")
-	}
-	if _, err := exec.LookPath("mkfs." + fs); err != nil && os.Getenv("CI") != "" {
-		b.Fatalf("needs mkfs.%s", fs)
-	} else if err != nil {
-		b.Skipf("this machine has no mkfs.%s", fs)
-	}
 	base, err := os.MkdirTemp("/var/tmp", "twinkeel-snapshot-")
 	if err != nil {
 		b.Fatal(err)
 	}
-	disk, dir := filepath.Join(base, "disk"), filepath.Join(base, "mnt")
-	b.Cleanup(func() {
-		_ = exec.Command("umount", dir).Run()
-		_ = os.RemoveAll(base)
-	})
-	for _, c := range [][]string{{"truncate", "-s", "3G", disk}, {"mkfs." + fs, "-q", disk}, {"mkdir", dir}, {"mount", "-o", "loop", disk, dir}} {
-		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
-			b.Skipf("%v: %v: %s", c, err, out)
-		}
-	}
+	b.Cleanup(func() { _ = os.RemoveAll(base) })
+	dir := filepath.Join(base, "mnt")
+	needs.Mounted(b, fs, "3G", filepath.Join(base, "disk"), dir)
 	return dir
 }
 

@@ -9,10 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"unsafe"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads/data"
 	"github.com/twinkeel/twinkeel/workloads/quota"
@@ -55,19 +53,6 @@ func fillFile(path string) (int64, string, error) {
 	return st.Size(), out, err
 }
 
-// simpleQuotas is what `btrfs quota enable --simple` does, which Debian 12's does not know.
-func simpleQuotas(t *testing.T, dir string) {
-	t.Helper()
-	const control, enableSimple = 0xc0109428, 4 // BTRFS_IOC_QUOTA_CTL, of linux/btrfs.h
-	f, err := os.Open(dir)
-	must(t, err)
-	defer f.Close()
-	args := [2]uint64{enableSimple}
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), control, uintptr(unsafe.Pointer(&args))); errno != 0 {
-		t.Skipf("this kernel's btrfs has no simple quotas, which came with Linux 6.7: %v", errno)
-	}
-}
-
 func TestOnBtrfsAVolumeAndItsClonesStopAtTheirQuotaAndNobodyElseDoes(t *testing.T) {
 	const limit = 4 << 20
 	at := mounted(t, "btrfs")
@@ -78,7 +63,7 @@ func TestOnBtrfsAVolumeAndItsClonesStopAtTheirQuotaAndNobodyElseDoes(t *testing.
 	if err := quota.Limit(v["db"], limit); !errors.Is(err, quota.ErrNone) || !strings.Contains(err.Error(), "squota") {
 		t.Errorf("without quotas: got %v, want ErrNone, and what is missing", err)
 	}
-	simpleQuotas(t, at)
+	needs.SimpleQuotas(t, at)
 	for range 2 { // a second time it is as it was
 		must(t, quota.Limit(v["db"], limit))
 	}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/internal/probes"
 )
 
@@ -134,7 +135,7 @@ if __name__ == "__main__":
 		t.Run(c.name, func(t *testing.T) {
 			if c.need != "" {
 				_, err := os.Stat(c.need)
-				need(t, err == nil, c.need)
+				needs.That(t, err == nil, c.need)
 			}
 			if out, code := h.exec("/bin/sh", "-c", c.script); code != 0 || !strings.Contains(out, c.want) {
 				t.Errorf("got code %d and %q, want %q", code, out, c.want)

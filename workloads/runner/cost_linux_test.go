@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/mount"
 	"github.com/twinkeel/twinkeel/workloads/spec"
@@ -144,7 +145,7 @@ const accounts = "/sys/fs/cgroup/cpuacct"
 // it can mount in, as a shim has.
 func ownGroup(b *testing.B) string {
 	b.Helper()
-	need(b, exec.Command("test", "-e", accounts+"/cpuacct.usage").Run() == nil, "control groups of version 1")
+	needs.That(b, exec.Command("test", "-e", accounts+"/cpuacct.usage").Run() == nil, "control groups of version 1")
 	path := "twinkeel-bench-" + strconv.Itoa(os.Getpid())
 	err := os.MkdirAll(filepath.Join(accounts, path), 0o755)
 	if err == nil {

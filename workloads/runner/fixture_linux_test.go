@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/twinkeel/twinkeel/internal/durable"
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
@@ -73,29 +74,17 @@ type host struct {
 	options runner.Options
 }
 
-// need skips a test where a part of it cannot be had, loudly, and fails it in CI.
-func need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("needs %s", what)
-	}
-	t.Skipf("needs %s", what)
-}
-
 // runtimes are those that this machine has.
 func runtimes(t testing.TB) []string {
 	t.Helper()
-	need(t, os.Geteuid() == 0, "root, for namespaces and mounts")
+	needs.That(t, os.Geteuid() == 0, "root, for namespaces and mounts")
 	var list []string
 	for _, name := range []string{"crun", "runc"} {
 		if _, err := exec.LookPath(name); err == nil {
 			list = append(list, name)
 		}
 	}
-	need(t, len(list) > 0, "crun or runc")
+	needs.That(t, len(list) > 0, "crun or runc")
 	return list
 }
 
@@ -230,7 +219,7 @@ func (h *host) image(name string, change func(root string)) (string, release.Ima
 		change(root)
 	}
 	file := filepath.Join(h.dir, name+".erofs")
-	need(h.t, exec.Command("mkfs.erofs", "--help").Run() == nil, "mkfs.erofs")
+	needs.That(h.t, exec.Command("mkfs.erofs", "--help").Run() == nil, "mkfs.erofs")
 	if b, err := exec.Command("mkfs.erofs", "-T0", "-U", "00000000-0000-0000-0000-000000000000", file+".new", root).CombinedOutput(); err != nil {
 		h.t.Fatalf("mkfs.erofs: %v\n%s", err, b)
 	}

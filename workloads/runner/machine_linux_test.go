@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/vm"
@@ -28,7 +29,7 @@ func newMachines(t *testing.T) *host {
 	kernels, _ := filepath.Glob(cache + "/boot/vmlinuz-*")
 	trees, _ := filepath.Glob(cache + "/lib/modules/*/kernel")
 	_, err := exec.LookPath("qemu-system-x86_64")
-	need(t, err == nil && len(kernels) == 1 && len(trees) == 1, "QEMU and the kernel of .ci/install e2e, for level vm")
+	needs.That(t, err == nil && len(kernels) == 1 && len(trees) == 1, "QEMU and the kernel of .ci/install e2e, for level vm")
 	kernel, err := filepath.Abs(kernels[0])
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +204,7 @@ var ownKernel = append([]byte{
 func TestAKernelOfTheApplicationsOwnIsBootedInAMachine(t *testing.T) {
 	h := newHost(t, "")
 	_, err := exec.LookPath("qemu-system-x86_64")
-	need(t, err == nil, "QEMU, for level vm")
+	needs.That(t, err == nil, "QEMU, for level vm")
 	file, img := h.image("own", func(root string) {
 		if err := os.WriteFile(filepath.Join(root, "kernel"), ownKernel, 0o644); err != nil {
 			t.Fatal(err)

@@ -3,39 +3,20 @@ package runner_test
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"unsafe"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/workloads/quota"
 )
 
 // subvolumes puts the data of applications on a btrfs with simple quotas.
 func (h *host) subvolumes() {
 	h.t.Helper()
-	_, err := exec.LookPath("mkfs.btrfs")
-	need(h.t, err == nil, "mkfs.btrfs")
-	disk, dir := filepath.Join(h.dir, "disk"), filepath.Join(h.dir, "state", "data")
-	for _, c := range [][]string{{"truncate", "-s", "256M", disk}, {"mkfs.btrfs", "-q", disk}, {"mkdir", "-p", dir}, {"mount", "-o", "loop", disk, dir}} {
-		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
-			h.t.Skipf("%v: %v: %s", c, err, out)
-		}
-	}
-	h.t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	f, err := os.Open(dir)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	const control, enableSimple = 0xc0109428, 4 // BTRFS_IOC_QUOTA_CTL, of linux/btrfs.h
-	args := [2]uint64{enableSimple}
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), control, uintptr(unsafe.Pointer(&args))); errno != 0 {
-		h.t.Skipf("this kernel's btrfs has no simple quotas: %v", errno)
-	}
+	dir := filepath.Join(h.dir, "state", "data")
+	needs.Mounted(h.t, "btrfs", "256M", filepath.Join(h.dir, "disk"), dir)
+	needs.SimpleQuotas(h.t, dir)
 }
 
 func TestAnApplicationOverAQuotaOfTheFileSystemIsToldSoAndRunsOn(t *testing.T) {

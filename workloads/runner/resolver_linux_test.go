@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // An application that may talk to others looks names up where the host does, and does not
@@ -14,7 +16,7 @@ func TestTheResolverIsACopyOfTheHosts(t *testing.T) {
 	if err != nil {
 		want, err = os.ReadFile("/etc/resolv.conf")
 	}
-	need(t, err == nil, "/etc/resolv.conf")
+	needs.That(t, err == nil, "/etc/resolv.conf")
 	file, img := h.image("resolver", func(root string) {
 		if err := os.WriteFile(filepath.Join(root, "etc/resolv.conf"), nil, 0o600); err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/workloads"
 )
 
@@ -19,7 +20,7 @@ func newSandbox(t *testing.T) *host {
 	if path == "" {
 		path, _ = exec.LookPath("runsc")
 	}
-	need(t, path != "", "gVisor's runsc, for level sandbox")
+	needs.That(t, path != "", "gVisor's runsc, for level sandbox")
 	h.options.Sandbox = path
 	h.open()
 	return h
