@@ -110,7 +110,9 @@ histories:
 	CGO_ENABLED=0 $(GO) build -trimpath -pgo .cache/histories.pgo -o .cache/proof ./internal/proof
 	.cache/proof -live -histories 2000000 -seed 1000000 $(SITTING)
 
+# The layouts of applications and the tools of other file systems, without which tests are skipped.
 campaign: histories
+	$(MAKE) --no-print-directory apps
 	$(MAKE) --no-print-directory proof PROOF="-states 1000 -all-file-systems -two-cuts"
 	CGO_ENABLED=1 TWINKEEL_LONG=1 $(GO) test $(RACE) -count=1 -timeout 6h ./...
 	CGO_ENABLED=1 $(GO) test -count=1 -timeout 6h \
