@@ -41,9 +41,16 @@ func (m *Machine) appTrialsEnd(u workloads.Unit) {
 	if apps == nil {
 		return
 	}
-	t, whole := record[agent.AppTransaction](m, apps.stable["journal.json"])
-	if !whole || t.Phase != agent.AppTrial && t.Phase != agent.AppSwitching {
+	t, trying := trialIn(m, apps.stable)
+	if !trying {
 		return
+	}
+	// Its end may have been written, and not have come to the disk: what is started then was
+	// decided, as everybody reads.
+	if _, whole := record[agent.AppTransaction](m, apps.view["journal.json"]); whole {
+		if is, trying := trialIn(m, apps.view); !trying || is.Seq != t.Seq {
+			return
+		}
 	}
 	digest, _ := u.Manifest.Digest() // Start has worked it out before
 	from, _ := record[agent.Deployment](m, m.State.stable[fmt.Sprintf("deployment-%d.json", t.From)])
@@ -61,6 +68,13 @@ func (m *Machine) appTrialsEnd(u workloads.Unit) {
 	if m.appTrial.boots > int(m.Options.Tries) {
 		m.broke(15, "app %s %s is started in boot %d of its trial, want at most %d", u.Name(), u.Manifest.Version, m.appTrial.boots, m.Options.Tries)
 	}
+}
+
+// trialIn returns the transaction of applications that the files tell of, and whether its new
+// set is on trial.
+func trialIn(m *Machine, files map[string][]byte) (agent.AppTransaction, bool) {
+	t, whole := record[agent.AppTransaction](m, files["journal.json"])
+	return t, whole && (t.Phase == agent.AppTrial || t.Phase == agent.AppSwitching)
 }
 
 // failures are the versions of applications that failed their trial on this machine, as its
