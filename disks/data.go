@@ -37,11 +37,7 @@ type fileSystem struct {
 
 var fileSystems = map[string]fileSystem{
 	"ext4": {need{"mke2fs", "e2fsprogs"}, minData, func(ctx context.Context, _ *builder, image, tree string) error {
-		// Without metadata_csum, and with it checksums of the journal: where a power cut tears its
-		// commit block of 4 KiB on a disk of 512-byte sectors, Linux 6.1 would refuse the file system
-		// until somebody runs e2fsck (6.18 goes on). Without them the block counts by its first sector.
-		return run(ctx, "mke2fs", "-q", "-F", "-t", "ext4", "-I", "256", "-b", "4096", "-L", "data", "-E", "root_owner=0:0,lazy_itable_init=0",
-			"-O", "has_journal,extent,huge_file,flex_bg,^metadata_csum,64bit,dir_nlink,extra_isize,filetype,sparse_super,large_file,resize_inode,dir_index,ext_attr", "-d", tree, image)
+		return MakeExt4(ctx, image, tree)
 	}},
 	// xfsprogs refuse less than 300 MiB.
 	"xfs": {need{"mkfs.xfs", "xfsprogs"}, 320 * mib, func(ctx context.Context, b *builder, image, tree string) error {
@@ -58,6 +54,15 @@ var fileSystems = map[string]fileSystem{
 	"btrfs": {need{"mkfs.btrfs", "btrfs-progs"}, 128 * mib, func(ctx context.Context, _ *builder, image, tree string) error {
 		return run(ctx, "mkfs.btrfs", "-q", "-L", "data", "--rootdir", tree, image)
 	}},
+}
+
+// MakeExt4 makes an ext4 for a data partition that holds a tree, in a file that has its size.
+func MakeExt4(ctx context.Context, image, tree string) error {
+	// Without metadata_csum, and with it checksums of the journal: where a power cut tears its
+	// commit block of 4 KiB on a disk of 512-byte sectors, Linux 6.1 would refuse the file system
+	// until somebody runs e2fsck (6.18 goes on). Without them the block counts by its first sector.
+	return run(ctx, "mke2fs", "-q", "-F", "-t", "ext4", "-I", "256", "-b", "4096", "-L", "data", "-E", "root_owner=0:0,lazy_itable_init=0",
+		"-O", "has_journal,extent,huge_file,flex_bg,^metadata_csum,64bit,dir_nlink,extra_isize,filetype,sparse_super,large_file,resize_inode,dir_index,ext_attr", "-d", tree, image)
 }
 
 func (d *Data) check() error {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/twinkeel/twinkeel/disks"
 	"github.com/twinkeel/twinkeel/internal/machine"
 	"github.com/twinkeel/twinkeel/internal/vm"
 	"github.com/twinkeel/twinkeel/release"
@@ -352,14 +353,24 @@ func (k *kit) dataTree(manifest []byte) (string, error) {
 	return tree, nil
 }
 
-// dataImage makes the data partition.
+// dataImage makes the data partition, as `disk create` does.
 func (k *kit) dataImage(manifest []byte) (string, error) {
 	tree, err := k.dataTree(manifest)
 	if err != nil {
 		return "", err
 	}
 	image := filepath.Join(k.work, "data.img")
-	return image, k.tool("mke2fs", "-q", "-F", "-t", "ext4", "-d", tree, image, fmt.Sprintf("%dM", dataSize))
+	if err := os.RemoveAll(image); err != nil {
+		return "", err
+	}
+	f, err := os.Create(image)
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(f.Truncate(dataSize<<20), f.Close()); err != nil {
+		return "", err
+	}
+	return image, disks.MakeExt4(k.ctx, image, tree)
 }
 
 // machineID is that of every machine here.
