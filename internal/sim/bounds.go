@@ -16,7 +16,7 @@ const (
 	maxAppsFiles  = 40      // of applications: six, and the manifests that deployments name, twice
 	moreWithApps  = 24      // files of the agent: a transaction of applications points to three deployments, and each of some faults in a row leaves one
 	maxStateBytes = 1 << 20 // of all
-	maxStrays     = 2       // deployments at rest that nothing points to: one of a cut, and one that a lost pointer named
+	maxStrays     = 5       // deployments at rest that nothing points to: one of a cut, and the two that each of both pointers named before it was lost
 )
 
 // bounded is law 10.
