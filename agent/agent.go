@@ -99,6 +99,8 @@ type Agent struct {
 	appsMended  bool // mendApps was done
 	// appVerified are images of applications as this process found them to be whole.
 	appVerified map[release.Digest]workloads.Identity
+	// appLate says until when the updates of applications wait whose data took too long to copy.
+	appLate map[string]time.Time
 	// appRestarted is the transaction for which the old set was started once more.
 	appRestarted uint64
 

@@ -16,6 +16,7 @@ func (a *Agent) changeApps(ctx context.Context, m machine, r Request) (*Outcome,
 	}
 	switch r.App.Do {
 	case AppUpdate:
+		delete(a.appLate, r.App.Name)
 		return a.updateApps(ctx, m, r)
 	case AppRehearse:
 		return a.rehearseApp(ctx, m, r)

@@ -85,6 +85,41 @@ func TestATrialWhoseDataTakesTooLongEnds(t *testing.T) {
 	}
 }
 
+// The estimate was wrong: the update of an application ends all the same, and the old version
+// runs on its own data. The disk is no fault of the new one's; but it is as slow at the next
+// poll, and the application does not stand still for it each time.
+func TestAnUpdateWhoseDataTakesTooLongEnds(t *testing.T) {
+	m := appMachine(t, 1, appV1)
+	m.Net.Serve(apps().files[appV2])
+	whole := m.Options.Apps.Data
+	slow := &crawling{AppData: whole, m: m}
+	m.Options.Apps.Data = slow
+	stops := func() int { return strings.Count(strings.Join(m.Trace(), "\n"), "stop app web") }
+	was := stops()
+	m.Process(func(a *agent.Agent) {
+		for range 4 {
+			if err := a.Once(context.Background()); err != nil && agent.CodeOf(err) != agent.CodeNoRoom {
+				t.Errorf("got %v", err)
+			}
+			m.Pass(2 * time.Hour)
+		}
+		wantApp(t, m, "1")
+		if got := stops() - was; got != 1 || slow.endless {
+			t.Errorf("stopped %d times, a copy without an end: %t; want once, and none", got, slow.endless)
+		}
+		update := agent.Request{Verb: agent.VerbApp, App: &agent.AppRequest{Name: "web", Do: agent.AppUpdate}}
+		if _, err := a.Do(context.Background(), update, nil); agent.CodeOf(err) != agent.CodeNoRoom || !strings.Contains(err.Error(), "longer than 2m0s") {
+			t.Errorf("by hand: got %v, want %s and why", err, agent.CodeNoRoom)
+		}
+		wantApp(t, m, "1")
+		m.Options.Apps.Data = whole
+		if _, err := a.Do(context.Background(), update, nil); err != nil { // it was not denied
+			t.Errorf("by hand, on another disk: %v", err)
+		}
+	})
+	wantApp(t, m, "2")
+}
+
 func TestAnApplicationWhoseDataDoesNotFitIsNotStopped(t *testing.T) {
 	m := appMachine(t, 1, appV1)
 	m.Net.Serve(apps().files[appV2])

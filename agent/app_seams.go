@@ -79,8 +79,7 @@ type AppData interface {
 	// Apps lists the apps of which there is anything.
 	Apps() ([]string, error)
 	// CheckClone reports why Clone of all that is named, one after the other, would not come
-	// to its end: for lack of room, or within a time; 0: within one that an app may stand
-	// still. Nothing is changed.
+	// to its end: for lack of room, or within a time. Nothing is changed.
 	CheckClone(ctx context.Context, within time.Duration, from ...workloads.Origin) error
 	// Clone durably makes generation to a copy of from, or an empty one if from is "".
 	// A generation that is there already is left as it is; a copy that was interrupted is

@@ -39,7 +39,11 @@ func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction)
 			set = append(set, w)
 		}
 	}
-	if err := a.mayClone(ctx, 0, set); err != nil {
+	err = a.copiesInTime(set)
+	if err == nil {
+		err = a.mayClone(ctx, standstill, set)
+	}
+	if err != nil {
 		if ctx.Err() == nil {
 			if ferr := a.finishApps(t, HistoryEntry{Result: "abandoned", Code: CodeOf(err), Text: reasonOf(err).Text}); ferr != nil {
 				return ferr
@@ -55,8 +59,28 @@ func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction)
 	return a.saveAppJournal(t)
 }
 
+// An application may stand still so long while its data is copied. What a copy will take is
+// estimated before anything is stopped. One that takes longer all the same is broken off, and
+// the update is not tried again by itself for a while: the disk will be as slow at the next
+// poll.
+const (
+	standstill = 2 * time.Minute
+	lateAgain  = 24 * time.Hour
+)
+
+// copiesInTime refuses a set of which a copy of data took too long not long ago.
+func (a *Agent) copiesInTime(set []DeployedApp) error {
+	for _, w := range set {
+		if until := a.appLate[w.Name]; w.Base != "" && a.now().Before(until) && until.Sub(a.now()) <= lateAgain {
+			text := fmt.Sprintf("data of app %s: a copy of it took longer than %s, for which an app may stand still; it is tried again on %s, or by hand", w.Name, standstill, until.Format(time.DateTime))
+			return &Refusal{Reason{CodeNoRoom, text}, nil}
+		}
+	}
+	return nil
+}
+
 // mayClone refuses a set whose data cannot be copied in the room that there is, or within
-// a time; 0: within one that an app may stand still.
+// a time.
 func (a *Agent) mayClone(ctx context.Context, within time.Duration, set []DeployedApp) error {
 	var from []workloads.Origin
 	for _, w := range set {
@@ -123,15 +147,24 @@ func (a *Agent) cloneApps(ctx context.Context, t *AppTransaction) error {
 	if err != nil {
 		return err
 	}
+	limited, cancel := context.WithTimeout(ctx, standstill)
+	defer cancel()
 	for _, name := range t.Apps {
 		w, has := to.App(name)
 		if !has {
 			continue
 		}
 		a.progress(Event{Step: "switch", Text: "data of app " + name})
-		if err := a.o.Apps.Data.Clone(ctx, name, w.Base, w.Generation); err != nil {
+		if err := a.o.Apps.Data.Clone(limited, name, w.Base, w.Generation); err != nil {
 			if ctx.Err() != nil {
 				return err
+			}
+			if errors.Is(err, context.DeadlineExceeded) {
+				if a.appLate == nil {
+					a.appLate = map[string]time.Time{}
+				}
+				a.appLate[name] = a.now().Add(lateAgain)
+				err = fmt.Errorf("it took longer than %s, for which an app may stand still: %w", standstill, err)
 			}
 			a.condemn(CodeNoRoom, fmt.Sprintf("data of app %s: %v", name, err))
 			return nil

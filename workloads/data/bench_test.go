@@ -30,7 +30,7 @@ func BenchmarkSnapshot(b *testing.B) {
 			var check, clone time.Duration
 			for n := 0; b.Loop(); n++ {
 				start := processor(b)
-				if err := volumes.CheckClone(context.Background(), 0, workloads.Origin{App: "web", Generation: "g0"}); err != nil {
+				if err := volumes.CheckClone(context.Background(), time.Minute, workloads.Origin{App: "web", Generation: "g0"}); err != nil {
 					b.Fatal(err)
 				}
 				middle := processor(b)

@@ -22,6 +22,7 @@ type copier struct {
 	entries int
 	reserve int64                // bytes that stay free
 	links   map[[2]uint64]string // device and inode → the first copy of a file with several names
+	loose   int64                // bytes that were copied since the last sync
 }
 
 // copyTree copies what is below from into to, which is there and empty, with owners,
@@ -126,6 +127,10 @@ func (c *copier) file(from, to string, size int64) error {
 // piece is how much is copied before it is asked again whether there is time for more.
 const piece = 8 << 20
 
+// flush is how much is copied before it is made durable. Copied into memory alone, all of it
+// would have to be at the end, at once, for which there is no deadline.
+const flush = 64 << 20
+
 func (c *copier) content(in, out *os.File, size int64) error {
 	if err := c.room(in, out); err != nil {
 		return err
@@ -152,6 +157,12 @@ func (c *copier) content(in, out *os.File, size int64) error {
 			return err
 		}
 		at = end
+		if c.loose += end - start; c.loose >= flush {
+			if err := unix.Syncfs(int(out.Fd())); err != nil {
+				return &os.PathError{Op: "sync", Path: out.Name(), Err: err}
+			}
+			c.loose = 0
+		}
 	}
 	return nil
 }
@@ -232,7 +243,7 @@ func openNoFollow(path string, flags int) (*os.File, error) {
 
 // measure adds up what a copy of a tree would have to move.
 func measure(ctx context.Context, root string) (size, files int64, err error) {
-	deadline := time.Now().Add(DefaultTime)
+	deadline := time.Now().Add(lookTime)
 	// The app runs meanwhile: what is gone when it is looked at need not be copied.
 	err = filepath.WalkDir(root, func(path string, e os.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && path != root {

@@ -21,7 +21,7 @@ import (
 
 // Limits of a copy. They are checked before anything is stopped.
 const (
-	DefaultTime = 2 * time.Minute // that a copy may take, while the app stands still
+	lookTime    = 2 * time.Minute // that looking at what is to be copied may take
 	perSecond   = 40 << 20        // bytes that a slow disk copies in a second
 	filesPerSec = 2000            // files that it makes in a second
 	maxEntries  = 1 << 20         // files and directories of a generation
@@ -32,7 +32,6 @@ const (
 // Dir is the data of all applications of a host.
 type Dir struct {
 	path string
-	Time time.Duration // that a copy may take
 }
 
 // Open returns the data in path, and makes that directory if need be.
@@ -40,7 +39,7 @@ func Open(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o711); err != nil {
 		return nil, fmt.Errorf("open app data: %w", err)
 	}
-	return &Dir{path, DefaultTime}, syncDir(filepath.Dir(path))
+	return &Dir{path}, syncDir(filepath.Dir(path))
 }
 
 // newPrefix begins the name of what is being made, oldPrefix of what is being removed.
@@ -103,11 +102,8 @@ func (d *Dir) Generations(app string) ([]workloads.Generation, error) {
 }
 
 // CheckClone reports why Clone of all that is named would not come to its end: for lack of
-// room, or within a time; 0: d.Time.
+// room, or within a time.
 func (d *Dir) CheckClone(ctx context.Context, within time.Duration, from ...workloads.Origin) error {
-	if within == 0 {
-		within = d.Time
-	}
 	var files, copied, bytes int64 // of all; of those whose blocks cannot be shared
 	for _, o := range from {
 		if err := check(o.App, o.Generation); err != nil {
