@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/workloads/pace"
 )
 
 // sandboxOptions are those that a version of runsc knows of the ones that make it do what
@@ -57,7 +59,7 @@ func (r Runtime) attach(ctx context.Context, s Start, pidFile, complaints string
 	// Not by ctx, which is the start's: the process outlives it.
 	c := r.command(context.WithoutCancel(ctx), append(args, "run", "--bundle", s.Bundle, "--pid-file", pidFile, s.ID)...)
 	c.Stdout, c.Stderr = s.Output, s.Output
-	if err := c.Start(); err != nil {
+	if err := pace.Start(c, pace.Exact); err != nil {
 		return 0, err
 	}
 	for {

@@ -15,8 +15,11 @@ import (
 	"github.com/twinkeel/twinkeel/workloads/stray"
 )
 
-// groups is where the hierarchies are mounted.
-const groups = "/sys/fs/cgroup"
+// groups is where the hierarchies are mounted, unified version 2 if it is beside version 1.
+const (
+	groups  = "/sys/fs/cgroup"
+	unified = groups + "/unified"
+)
 
 // Hierarchy is how this host divides control groups.
 type Hierarchy struct {
@@ -51,12 +54,17 @@ func (h Hierarchy) Without(dir string) Hierarchy {
 	return h
 }
 
-// Join puts this process into the group at path, absolute, in every hierarchy, so that
-// whoever ends the group that it came from does not end it too.
+// Join puts this process into the group at path, absolute, so that whoever ends or limits
+// the group that it came from does not do so to it: in every hierarchy in which it came from
+// any, and in one at least, by which it is found. A group takes the kernel long to make.
 func (h Hierarchy) Join(path string) error {
 	var joined int
 	var problems []error
-	for _, root := range h.roots {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return fmt.Errorf("join control group %s: %w", path, err)
+	}
+	for _, root := range toJoin(h.roots, b) {
 		dir := filepath.Join(root, path)
 		err := os.MkdirAll(dir, 0o755)
 		if err == nil {
@@ -75,6 +83,37 @@ func (h Hierarchy) Join(path string) error {
 		return fmt.Errorf("join control group %s: %w", path, errors.Join(problems...))
 	}
 	return nil
+}
+
+// toJoin are those of the hierarchies at roots that a process has to join to be in a group of
+// its own, by the text of its /proc/PID/cgroup.
+func toJoin(roots []string, text []byte) []string {
+	list := slices.DeleteFunc(slices.Clone(roots), func(r string) bool { return within(text, filepath.Base(r)) == "/" })
+	if len(list) > 0 || len(roots) == 0 {
+		return list
+	}
+	// systemd's own takes the least time: it counts nothing.
+	at := max(0, slices.IndexFunc(roots, func(r string) bool { return filepath.Base(r) == "systemd" }))
+	return roots[at : at+1]
+}
+
+// within is the group of a process, by the text of its /proc/PID/cgroup, in the hierarchy that
+// is mounted at a directory of this name; empty: not known. Version 2 is unified, or the only
+// one.
+func within(text []byte, name string) string {
+	for line := range strings.Lines(string(text)) {
+		_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		controllers, path, _ := strings.Cut(rest, ":")
+		switch strings.TrimPrefix(controllers, "name=") {
+		case name:
+			return path
+		case "":
+			if name == filepath.Base(unified) {
+				return path
+			}
+		}
+	}
+	return ""
 }
 
 // inherit gives a new group of processors and memory nodes those of its parents: in

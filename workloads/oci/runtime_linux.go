@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/twinkeel/twinkeel/workloads/pace"
 )
 
 // ErrNone is in the chain of an error about a host without a runtime.
@@ -91,12 +93,30 @@ func (r Runtime) Run(ctx context.Context, s Start) (pid int, err error) {
 	if r.Kind == Runsc {
 		pid, err = r.attach(ctx, s, pidFile, complaints)
 	} else {
-		pid, err = r.detach(ctx, s, pidFile, "run", "--detach")
+		if pid, err = r.detach(ctx, s, pidFile, "run", "--detach"); err == nil {
+			r.executed(ctx, pid)
+		}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("start container %s: %s: %w%s", s.ID, r.Kind, err, tail(complaints))
 	}
 	return pid, nil
+}
+
+// executed waits until a process is not the runtime's own program any more, which has told
+// already that it runs: until then nobody can join it, and its filter may be missing. It gives
+// up after a while, for an application may be called as the runtime is.
+func (r Runtime) executed(ctx context.Context, pid int) {
+	const pause, patience = 200 * time.Microsecond, 5000
+	for range patience {
+		program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		runtime := program == "/" || // it lies where the container does not reach
+			strings.HasPrefix(program, "/memfd:") || filepath.Base(program) == filepath.Base(r.Path)
+		if !runtime || err != nil || ctx.Err() != nil {
+			return // it is the application, or has ended
+		}
+		time.Sleep(pause)
+	}
 }
 
 // complaints is where the runtime's own go: its standard error is the application's.
@@ -131,7 +151,7 @@ func (r Runtime) detach(ctx context.Context, s Start, pidFile string, how ...str
 	}
 	c := r.command(ctx, append(args, s.ID)...)
 	c.Stdout, c.Stderr, c.ExtraFiles = s.Output, s.Output, s.Files
-	if err := c.Run(); err != nil {
+	if err := pace.Run(c, pace.Exact); err != nil { // the application inherits it
 		return 0, err
 	}
 	return readPID(pidFile)
@@ -232,7 +252,7 @@ func (r Runtime) Exec(ctx context.Context, s Start, argv []string, in io.Reader,
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 		return nil
 	}
-	err = c.Run()
+	err = pace.Run(c, pace.Exact)
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:

@@ -74,13 +74,16 @@ func (r *Runner) prepare(ctx context.Context, b *book, o *shim.Order, sockets []
 	if err != nil {
 		return nil, nil, err
 	}
-	ids, err := r.mapping(next.FirstID)
+	err = r.bridge(ctx, next)
+	var given shim.Given
 	if err == nil {
-		err = r.bridge(ctx, next)
+		given, err = r.given(next, sockets)
 	}
 	if err == nil {
 		var held *shim.Held
-		if held, err = shim.Prepare(ctx, r.Shim, r.dir(next.ID), ids, sockets); err == nil {
+		held, err = shim.Prepare(ctx, r.Shim, r.dir(next.ID), given)
+		closeImage(given)
+		if err == nil {
 			return next, held, nil
 		}
 	}

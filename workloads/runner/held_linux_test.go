@@ -40,7 +40,7 @@ func (h *host) held(id string) (*shim.Held, shim.Client) {
 		h.t.Fatal(err)
 	}
 	defer func() { _ = ids.Close() }()
-	p, err := shim.Prepare(h.t.Context(), h.options.Shim, dir, ids, nil)
+	p, err := shim.Prepare(h.t.Context(), h.options.Shim, dir, shim.Given{IDs: ids})
 	if err != nil {
 		h.t.Fatal(err)
 	}

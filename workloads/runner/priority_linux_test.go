@@ -1,7 +1,9 @@
 package runner_test
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -41,6 +43,28 @@ func TestAnApplicationDoesNotInheritTheAgentsPriority(t *testing.T) {
 			}
 			if err := h.Stop(t.Context(), "web"); err != nil {
 				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// A shim may be late, and its application may not: nor what is run beside it.
+func TestAnApplicationsTimersAreExact(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		h.start(h.actor("sleep"))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			if _, err := h.Exec(ctx, "web", []string{"/bin/actor", "sleep"}, nil, io.Discard, io.Discard); ctx.Err() == nil {
+				t.Errorf("exec: got %v before it was cut off", err)
+			}
+		}()
+		defer func() { cancel(); <-ended }()
+		h.eventually("the command", func() bool { return len(h.apps()) == 2 })
+		for _, pid := range h.apps() {
+			if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/timerslack_ns", pid)); err != nil || strings.TrimSpace(string(b)) != "50000" {
+				t.Errorf("process %d: got timers that may be late by %q ns, %v, want 50000", pid, b, err)
 			}
 		}
 	})

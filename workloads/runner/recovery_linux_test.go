@@ -1,6 +1,8 @@
 package runner_test
 
 import (
+	"context"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -223,4 +225,22 @@ func residentKiB(t testing.TB, pid int) int {
 	}
 	t.Fatal("no VmRSS")
 	return 0
+}
+
+// A command in a container may be cut off while its runtime still makes it a process of that
+// container. Whatever is left of it, the application ends when it is told to.
+func TestACommandThatIsCutOffKeepsNoApplicationFromEnding(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, h *host) {
+		h.start(h.actor("sleep"))
+		for late := range 20 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(late)*5*time.Millisecond)
+			_, _ = h.Exec(ctx, "web", []string{"/bin/actor", "sleep"}, nil, io.Discard, io.Discard)
+			cancel()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := h.Stop(ctx, "web"); err != nil {
+			t.Error(err)
+		}
+	})
 }

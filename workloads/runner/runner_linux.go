@@ -50,6 +50,7 @@ type Runner struct {
 	// mappings are to the ids of applications that were started, by the first of them. They
 	// are kept: each takes a process to make, and is what each start needs.
 	mappings map[uint32]*mount.Mapping
+	images   map[string]*kept // by names of units
 	// failed counts the recoveries in a row that did not mend everything; pending says that
 	// the next one is on its way.
 	failed  int
@@ -125,16 +126,32 @@ func (r *Runner) spawn(ctx context.Context, o *shim.Order, sockets []*os.File) e
 	if err := r.bridge(ctx, o); err != nil {
 		return err
 	}
-	ids, err := r.mapping(o.FirstID)
+	given, err := r.given(o, sockets)
 	if err != nil {
 		return err
 	}
-	ended, err := shim.Spawn(ctx, r.Shim, r.dir(o.ID), ids, sockets)
+	ended, err := shim.Spawn(ctx, r.Shim, r.dir(o.ID), given)
+	closeImage(given)
 	if err != nil {
 		return err
 	}
 	go r.watch(o, ended)
 	return nil
+}
+
+// given is what the shim of an order is handed over.
+func (r *Runner) given(o *shim.Order, sockets []*os.File) (shim.Given, error) {
+	ids, err := r.mapping(o.FirstID)
+	if err != nil {
+		return shim.Given{}, err
+	}
+	return shim.Given{IDs: ids, Sockets: sockets, Image: r.image(o)}, nil
+}
+
+func closeImage(g shim.Given) {
+	if g.Image != nil {
+		_ = g.Image.Close()
+	}
 }
 
 // mapping is that to the ids from first on.

@@ -36,6 +36,7 @@ func (r *Runner) Stop(ctx context.Context, name string) error {
 	if err := r.edit(b, name, func(e *roles) { *e = roles{Old: entry.Unit, Last: last} }); err != nil {
 		return err
 	}
+	r.leaveImage(name)
 	err = r.publish(ctx, b)
 	for _, id := range entry.all() {
 		err = errors.Join(err, r.finish(ctx, id))

@@ -95,7 +95,11 @@ func (c container) create(ctx context.Context) (process, error) {
 }
 
 func (c container) exec(ctx context.Context, argv []string, in io.Reader, out, errs io.Writer) (int, error) {
-	return c.order.Runtime.Exec(ctx, c.bundle(), argv, in, out, errs)
+	code, err := c.order.Runtime.Exec(ctx, c.bundle(), argv, in, out, errs)
+	if err != nil {
+		c.adopt()
+	}
+	return code, err
 }
 
 func (c container) dial(ctx context.Context, port uint16) (net.Conn, error) {

@@ -18,5 +18,5 @@
 // with the last process that uses them, for they belong to namespaces and to no table of
 // the host's.
 //
-// It imports the packages beside it (spec, mount, oci, network), and not the agent.
+// It imports the packages beside it (spec, mount, oci, network, pace), and not the agent.
 package shim

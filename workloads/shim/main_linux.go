@@ -26,7 +26,7 @@ import (
 
 // Descriptors that a shim is started with: what it says of its start, what it is told to
 // start at, the mapping to its ids, and from the next one on the listening sockets of its
-// application, in the order of the manifest.
+// application, in the order of the manifest. Behind them there may be the image.
 const (
 	reportFD = 3
 	wordFD   = 4
@@ -42,10 +42,6 @@ type report struct {
 	Missing bool   `json:"missing,omitempty"`
 }
 
-// quiet is the percentage by which the heap may grow before it is collected. The process
-// does little and lives long.
-const quiet = 50
-
 // cleanUp is how long the end of what is left may take.
 const cleanUp = 20 * time.Second
 
@@ -55,6 +51,7 @@ type supervisor struct {
 	order   *Order
 	groups  oci.Hierarchy
 	sockets []*os.File
+	image   *os.File // of the application, to be mounted; nil: from the order's file
 	output  *os.File // the application's end of the pipe
 	cage    cage
 	room    *room
@@ -63,6 +60,8 @@ type supervisor struct {
 	stops   chan stopping
 	answers atomic.Int32 // being worked on
 	resting atomic.Bool  // memory is about to be given back
+	// adopting says that orphans are waited for.
+	adopting atomic.Bool
 	// unrested is how many answers were given since that was done last.
 	unrested atomic.Int32
 }
@@ -71,7 +70,7 @@ type supervisor struct {
 // executed for that alone: with a session and a mount namespace of its own, and with a
 // pipe on which it says once how the start went.
 func Main(ctx context.Context, dir string, log *slog.Logger) error {
-	debug.SetGCPercent(quiet) // a start leaves less behind than its collection would cost
+	debug.SetGCPercent(-1) // until the start is over (settleDown): what it leaves is collected once
 	say, word := os.NewFile(reportFD, "report"), os.NewFile(wordFD, "word")
 	unix.CloseOnExec(reportFD)
 	unix.CloseOnExec(wordFD)
@@ -134,6 +133,7 @@ func (s *supervisor) prepare(ctx context.Context) (lock *os.File, err error) {
 		unix.CloseOnExec(socketFD + i)
 		s.sockets = append(s.sockets, os.NewFile(uintptr(socketFD+i), "socket "+strconv.Itoa(i)))
 	}
+	s.image = mount.Given(uintptr(socketFD + len(s.sockets)))
 	if s.cage, err = s.newCage(); err != nil {
 		return nil, err
 	}
@@ -254,7 +254,13 @@ func (s *supervisor) mountRoot(ids *mount.Mapping, image string) error {
 			return err
 		}
 	}
-	if err := mount.Image(s.order.Unit.Image, m.Image, s.order.Unit.Verified, image); err != nil {
+	var err error
+	if s.image != nil {
+		err = mount.Attach(s.image, image)
+	} else {
+		err = mount.Image(s.order.Unit.Image, m.Image, s.order.Unit.Verified, image)
+	}
+	if err != nil {
 		return err
 	}
 	points := []string{"/dev", "/proc", "/run", "/tmp"}

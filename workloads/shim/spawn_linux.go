@@ -12,6 +12,7 @@ import (
 
 	"github.com/twinkeel/twinkeel/workloads"
 	"github.com/twinkeel/twinkeel/workloads/mount"
+	"github.com/twinkeel/twinkeel/workloads/pace"
 )
 
 // Held is a shim that has done all that it can before its application starts. It ends if
@@ -24,13 +25,18 @@ type Held struct {
 	ended   chan struct{}
 }
 
+// Given is what a shim is handed over. It stays its caller's.
+type Given struct {
+	IDs     *mount.Mapping // to the order's ids; it takes a process to make
+	Sockets []*os.File     // that the application listens on, in the order of the manifest
+	Image   *os.File       // mount.Shared.Mount's, of the order's image; nil: the shim mounts it
+}
+
 // Spawn starts a shim for a directory, which holds its order, by command with the
-// directory's name appended, and returns when its application runs. It hands over the
-// mapping to the order's ids, which takes a process to make, and the application's
-// listening sockets. The shim lives on without the caller; ended is closed when it does end
+// directory's name appended, and returns when its application runs. The shim lives on without the caller; ended is closed when it does end
 // before the caller.
-func Spawn(ctx context.Context, command []string, dir string, ids *mount.Mapping, sockets []*os.File) (ended <-chan struct{}, err error) {
-	h, err := spawn(command, dir, ids, sockets, true)
+func Spawn(ctx context.Context, command []string, dir string, with Given) (ended <-chan struct{}, err error) {
+	h, err := spawn(command, dir, with, true)
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +44,8 @@ func Spawn(ctx context.Context, command []string, dir string, ids *mount.Mapping
 }
 
 // Prepare is Spawn up to the moment before the application starts.
-func Prepare(ctx context.Context, command []string, dir string, ids *mount.Mapping, sockets []*os.File) (*Held, error) {
-	h, err := spawn(command, dir, ids, sockets, false)
+func Prepare(ctx context.Context, command []string, dir string, with Given) (*Held, error) {
+	h, err := spawn(command, dir, with, false)
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +67,13 @@ func (h *Held) Close() error { return errors.Join(h.word.Close(), h.close()) }
 // word is what a shim waits for.
 const word = "\n"
 
+// frugalRuntime has Go's runtime do without what a shim has no use for, and a start would wait
+// for: looking for limits of its control group, the sampling of its memory, names of its
+// mappings, and signals to goroutines that calculate for long.
+const frugalRuntime = "GODEBUG=containermaxprocs=0,memprofilerate=0,decoratemappings=0,asyncpreemptoff=1"
+
 // spawn starts a shim that waits for the word, or that has been given it.
-func spawn(command []string, dir string, ids *mount.Mapping, sockets []*os.File, given bool) (*Held, error) {
+func spawn(command []string, dir string, with Given, given bool) (*Held, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start shim: %w", err)
@@ -77,12 +88,15 @@ func spawn(command []string, dir string, ids *mount.Mapping, sockets []*os.File,
 		}
 	}
 	c := exec.Command(command[0], append(command[1:], dir)...)
-	c.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=1"}
+	c.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=1", frugalRuntime}
 	c.Dir = "/"
 	c.Stderr = os.Stderr
-	c.ExtraFiles = append([]*os.File{w, wordR, ids.File()}, sockets...)
+	c.ExtraFiles = append([]*os.File{w, wordR, with.IDs.File()}, with.Sockets...)
+	if with.Image != nil {
+		c.ExtraFiles = append(c.ExtraFiles, with.Image)
+	}
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: syscall.CLONE_NEWNS}
-	err = c.Start()
+	err = pace.Start(c, pace.Lazy)
 	_, _ = w.Close(), wordR.Close()
 	if err != nil {
 		return nil, fmt.Errorf("start shim: %w", errors.Join(err, r.Close(), wordW.Close()))

@@ -1,10 +1,11 @@
 package shim
 
 import (
+	"encoding/binary"
+	"errors"
+	"io"
 	"os"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,12 +15,12 @@ import (
 // is over: an answer leaves a few KiB behind, and the shim has all the time in the world.
 const frugal = 10
 
-// settleDown gives back what the start took: pages at once, garbage with that of the first
-// answers.
+// settleDown gives back what the start took: pages at once, garbage, of which nothing was
+// collected until then, with that of the first answers, or when the runtime next looks by
+// itself, every two minutes.
 func (s *supervisor) settleDown() {
-	debug.SetGCPercent(frugal)
 	trim()
-	s.restSoon()
+	debug.SetGCPercent(frugal)
 }
 
 // lull is how long the shim goes on answering before what that took is given back: not
@@ -56,34 +57,67 @@ func (s *supervisor) rest() {
 // in the file; one that is needed again comes from there. A host has one shim for each
 // application.
 func trim() {
-	b, err := os.ReadFile("/proc/self/smaps")
-	if err != nil {
-		return // it stays as large as it is
-	}
-	type part struct{ first, size uintptr }
-	var parts []part
-	var last part
-	for line := range strings.Lines(string(b)) {
-		if line[0] >= 'A' && line[0] <= 'Z' {
-			// A loader changes pages before it makes them read-only: those are nowhere else.
-			if n, ok := strings.CutPrefix(line, "Anonymous:"); ok && last.size > 0 && strings.TrimSpace(n) == "0 kB" {
-				parts = append(parts, last)
-			}
-			continue
-		}
-		last = part{}
-		span, rest, _ := strings.Cut(line, " ")
-		if !strings.HasPrefix(rest, "r-") || !strings.Contains(rest, " /") {
-			continue
-		}
-		from, to, _ := strings.Cut(span, "-")
-		first, err1 := strconv.ParseUint(from, 16, 64)
-		end, err2 := strconv.ParseUint(to, 16, 64)
-		if err1 == nil && err2 == nil && end > first {
-			last = part{uintptr(first), uintptr(end - first)}
-		}
-	}
-	for _, p := range parts { // last of all, for everything else touches pages
+	for _, p := range constant() { // last of all, for everything else touches pages
 		_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, p.first, p.size, unix.MADV_DONTNEED)
 	}
+}
+
+// part is a part of this process's memory, in whole pages.
+type part struct{ first, size uintptr }
+
+// Program headers: where they are in a file's head, and fields of one (elf(5), Elf64_Ehdr
+// and Elf64_Phdr).
+const (
+	headersAt, headerSizeAt, headerCountAt      = 32, 54, 56
+	headerSize                                  = 56
+	kindAt, flagsAt, addressAt, bytesInMemoryAt = 0, 4, 16, 40
+	kindLoad, kindHeaders                       = 1, 6 // PT_LOAD, PT_PHDR
+	flagWrite                                   = 2    // PF_W
+	auxHeaders                                  = 3    // AT_PHDR, of the vector that the kernel gives a program
+)
+
+// constant are the parts that were loaded from the program's file never to be written:
+// what a loader changes before it makes it read-only was loaded to be written. Of a file
+// that is not understood there are none, and the process stays as large as it is.
+func constant() (parts []part) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	head := make([]byte, 4<<10)
+	n, err := f.ReadAt(head, 0)
+	head = head[:n]
+	if n < 64 || err != nil && !errors.Is(err, io.EOF) || head[4] != 2 { // 64 bits
+		return nil
+	}
+	order := binary.NativeEndian
+	first, count := order.Uint64(head[headersAt:]), uint64(order.Uint16(head[headerCountAt:]))
+	if order.Uint16(head[headerSizeAt:]) != headerSize || first+count*headerSize > uint64(n) {
+		return nil
+	}
+	var base uintptr
+	aux, err := unix.Auxv()
+	for _, a := range aux {
+		if a[0] == auxHeaders {
+			base = a[1]
+		}
+	}
+	if err != nil || base == 0 {
+		return nil
+	}
+	page, known := uintptr(os.Getpagesize()), false
+	for i := range count {
+		h := head[first+i*headerSize:]
+		kind, at := order.Uint32(h[kindAt:]), uintptr(order.Uint64(h[addressAt:]))
+		switch {
+		case kind == kindHeaders: // which is before all that is loaded
+			base, known = base-at, true
+		case kind == kindLoad && known && order.Uint32(h[flagsAt:])&flagWrite == 0:
+			from := (base + at) &^ (page - 1)
+			to := (base + at + uintptr(order.Uint64(h[bytesInMemoryAt:])) + page - 1) &^ (page - 1)
+			parts = append(parts, part{from, to - from})
+		}
+	}
+	return parts
 }
