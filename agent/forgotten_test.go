@@ -3,7 +3,9 @@ package agent_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -123,6 +125,32 @@ func TestGoingBackIsNotForgottenWithTheJournal(t *testing.T) {
 
 // The same, and once a file cannot be read: that the denials do not tell of it is not known
 // then.
+func TestGoingBackIsNotForgottenWhereTheJournalIsOldAgain(t *testing.T) {
+	const earlier = `{"denials":[]}` // a list that lacks the denial, and is whole
+	denials := fmt.Appendf(nil, `{"format":1,"sha256":"%x","body":%s}`, sha256.Sum256([]byte("1\n"+earlier)), earlier)
+	var armed []byte // the journal of the trial, as it was before the verdict
+	killedEverywhere(t, stories[2], func(h *history) bool {
+		j := h.m.Journal()
+		if j.Phase == agent.Armed && h.m.Running() == h.new {
+			armed = bytes.Clone(h.m.State.Bytes("journal.json"))
+		}
+		if j.Phase != agent.Reverting || h.m.Record().Denied.IsZero() || h.m.Running() != h.new {
+			return false
+		}
+		h.m.State.Damage("denials.json", denials)
+		h.m.State.Damage("denials.copy.json", denials)
+		h.m.State.Damage("journal.json", armed)
+		h.m.Restart(sim.Rebooted)
+		if err := h.settle(); err != nil {
+			t.Error(err)
+		}
+		if h.m.Running() != h.w.first || h.deniedCode(h.new) != agent.CodeDenied {
+			t.Errorf("slot %s cleared, journal old: %s runs, %s is denied as %q", j.Slot, h.m.Running(), h.new, h.deniedCode(h.new))
+		}
+		return true
+	})
+}
+
 func TestGoingBackIsNotForgottenWhereAFileCannotBeRead(t *testing.T) {
 	killed := func(n int) *history {
 		h, err := beginIn(stories[2], 1, true)

@@ -73,7 +73,7 @@ func (a *Agent) journal(m machine) (Transaction, error) {
 		return t, err
 	}
 	if t.Phase != Idle {
-		return t, nil
+		return a.withVerdict(m, t), nil
 	}
 	running, other := m.boot.Slot, m.boot.Slot.Other()
 	if r := m.record.Slots[running]; r.Priority > 0 && !r.Successful {
@@ -84,6 +84,24 @@ func (a *Agent) journal(m machine) (Transaction, error) {
 	}
 	return t, nil
 }
+
+// withVerdict is t with the verdict of a trial that the boot record alone remembers. Where the
+// directory could not be synced when it was written down, the journal is again what it was
+// before, and the trial would look like a lost one. By force, and by hand, what is denied is
+// armed all the same.
+func (a *Agent) withVerdict(m machine, t Transaction) Transaction {
+	if t.Phase != Armed || t.Force || t.Kind != KindUpdate || m.boot.Slot == t.Slot || m.boot.ID == t.ArmedIn || m.record.Denied.IsZero() {
+		return t
+	}
+	to, err := a.st.deployment(t.To)
+	if err == nil && to != nil && to.Digest == m.record.Denied && to.Attempt <= m.record.DeniedAttempt {
+		t.Phase, t.Verdict = Reverting, &Reason{CodeDenied, keptInRecord}
+	}
+	return t
+}
+
+// keptInRecord stands for the reason of a denial of which the boot record keeps that it is.
+const keptInRecord = "kept in the boot record"
 
 // undecided reports whether the running slot cannot boot again and nothing says why: it was
 // never committed, and is not denied. A trial was being left without a state directory, and
@@ -134,7 +152,7 @@ func (a *Agent) rebuiltReverting(m machine) Transaction {
 	}
 	o, _ := a.st.pointer(slot.Other()) // for people: where it goes back to
 	return Transaction{Phase: Reverting, Kind: KindUpdate, Slot: slot, From: o.Current, To: p.Current, Arms: 1,
-		Verdict: &Reason{CodeDenied, "kept in the boot record"}}
+		Verdict: &Reason{CodeDenied, keptInRecord}}
 }
 
 // recoverState brings back what the state directory lost: from the boot record, and
@@ -165,7 +183,7 @@ func (a *Agent) recoverDenials(m machine) error {
 		return err
 	}
 	mirrored := Denial{Deployment: m.record.Denied, Attempt: m.record.DeniedAttempt, Code: CodeDenied,
-		Text: "kept in the boot record", Time: a.now()}
+		Text: keptInRecord, Time: a.now()}
 	var d denialRecord
 	err := a.st.loadTwice(fileDenials, &d)
 	if errors.Is(err, errDamaged) || (absent(err) && !mirrored.Deployment.IsZero()) {
