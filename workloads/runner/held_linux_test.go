@@ -66,6 +66,9 @@ func TestAnApplicationThatIsHeldRunsAtTheWordAndNeverWithoutIt(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.eventually("its first words", func() bool { return strings.Contains(heldLog(h), "sleeping") })
+			if st, err := c.Status(t.Context()); err != nil || !st.State.Running || st.State.Exit != "" {
+				t.Errorf("started: got %+v, %v, want that it runs, and never ended", st, err)
+			}
 			if err := c.Stop(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -74,8 +77,8 @@ func TestAnApplicationThatIsHeldRunsAtTheWordAndNeverWithoutIt(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			eachRuntime(t, func(t *testing.T, h *host) {
 				p, c := h.held("web.held")
-				if st, err := c.Status(t.Context()); err != nil || st.State.Running {
-					t.Errorf("held: got %+v, %v, want that it does not run", st, err)
+				if st, err := c.Status(t.Context()); err != nil || st.State.Running || !strings.Contains(st.State.Exit, "shim") {
+					t.Errorf("held: got %+v, %v, want that it does not run, and why", st, err)
 				}
 				end(t, h, p, c)
 				h.eventually("the end of the shim", func() bool { up, err := c.Alive(); return err == nil && !up })

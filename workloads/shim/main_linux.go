@@ -82,6 +82,8 @@ func Main(ctx context.Context, dir string, log *slog.Logger) error {
 		return errors.Join(err, tell(say, err))
 	}
 	defer func() { _ = lock.Close() }()
+	// For whoever asks meanwhile: the shim before this one may have been killed.
+	s.status.set(func(st *Status) { st.State.Exit = "its shim has not started it yet" })
 	closeServer, err := s.listen()
 	if err != nil {
 		_ = s.clean()

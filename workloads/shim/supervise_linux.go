@@ -83,7 +83,12 @@ func (s *supervisor) supervise(ctx context.Context, first func(context.Context) 
 		p, err := start(ctx)
 		since := time.Now()
 		if err == nil { // before anybody is told that it runs
-			s.status.set(func(st *Status) { st.State.Running, st.State.Since, st.PID = true, since, p.pid() })
+			s.status.set(func(st *Status) {
+				st.State.Running, st.State.Since, st.PID = true, since, p.pid()
+				if n == 0 {
+					st.State.Exit = ""
+				}
+			})
 			time.AfterFunc(settled, s.settleDown)
 		}
 		if n == 0 {
