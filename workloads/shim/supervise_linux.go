@@ -45,6 +45,14 @@ func (s *status) set(change func(*Status)) {
 	change(&s.Status)
 }
 
+// runs notes that the application does. How it ended last is kept.
+func (st *Status) runs(pid int, since time.Time) {
+	st.State.Running, st.State.Since, st.PID = true, since, pid
+	if st.State.Restarts == 0 {
+		st.State.Exit = ""
+	}
+}
+
 func (s *status) get() Status {
 	s.Lock()
 	defer s.Unlock()
@@ -83,12 +91,7 @@ func (s *supervisor) supervise(ctx context.Context, first func(context.Context) 
 		p, err := start(ctx)
 		since := time.Now()
 		if err == nil { // before anybody is told that it runs
-			s.status.set(func(st *Status) {
-				st.State.Running, st.State.Since, st.PID = true, since, p.pid()
-				if n == 0 {
-					st.State.Exit = ""
-				}
-			})
+			s.status.set(func(st *Status) { st.runs(p.pid(), since) })
 			time.AfterFunc(settled, s.settleDown)
 		}
 		if n == 0 {
