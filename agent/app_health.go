@@ -42,6 +42,7 @@ type patient struct {
 	good   time.Time // since when the check passes; zero: it does not
 	once   bool      // it passed at least once
 	failed int       // in a row since then
+	first  error     // of that row: what came of it may hide why
 	last   error
 }
 
@@ -58,7 +59,9 @@ func (p *patient) observe(now, start time.Time, err error) Verdict {
 		return VerdictPending
 	}
 	if p.once {
-		p.failed++
+		if p.failed++; p.failed == 1 {
+			p.first = err
+		}
 	}
 	if p.failed >= p.rules.Failures {
 		return VerdictUnhealthy
@@ -67,6 +70,16 @@ func (p *patient) observe(now, start time.Time, err error) Verdict {
 		return VerdictUnhealthy
 	}
 	return VerdictPending
+}
+
+// why is what a verdict says of an app that failed: such as that its shim was gone, and then
+// that what was started again did not answer yet.
+func (p *patient) why() string {
+	text := reasonOf(p.last).Text
+	if p.first == nil || reasonOf(p.first).Text == text {
+		return text
+	}
+	return reasonOf(p.first).Text + "; then " + text
 }
 
 // judgeApps checks the apps that changed until each was good throughout its probation, or
@@ -106,7 +119,7 @@ func (a *Agent) judgeApps(ctx context.Context, t *AppTransaction) error {
 			}
 			switch p.observe(a.o.Clock.Now(), start, err) {
 			case VerdictUnhealthy:
-				a.condemn(CodeUnhealthy, fmt.Sprintf("app %s %s: %s", p.app.Name, p.app.Version, reasonOf(err).Text))
+				a.condemn(CodeUnhealthy, fmt.Sprintf("app %s %s: %s", p.app.Name, p.app.Version, p.why()))
 				a.appEvidence = a.evidenceOf(ctx, t, p.app.Name)
 				return nil
 			case VerdictHealthy:
