@@ -2,6 +2,7 @@ package disks
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twinkeel/twinkeel/images"
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/internal/vm"
 	"github.com/twinkeel/twinkeel/release"
 )
@@ -26,20 +28,22 @@ func fileImage(t *testing.T, b []byte) Image {
 	}}
 }
 
-// TestDisksBootByStockLoaders starts a disk by each of the ways that it is made for; the
-// guest is that of package vm, which reads the boot record as an agent does. Disks with large
-// sectors are started where TWINKEEL_LONG is set.
-func TestDisksBootByStockLoaders(t *testing.T) {
+// emulator is what machines are started with. Without it nothing of that is tested.
+func emulator(t *testing.T) vm.Tools {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("boots virtual machines: not in short mode")
 	}
 	tools, err := vm.FindTools("../.cache/vm")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("NO REAL BOOT IS TESTED: ", err)
-	}
+	needs.That(t, err == nil, fmt.Sprint("machines: ", err))
+	return tools
+}
+
+// TestDisksBootByStockLoaders starts a disk by each of the ways that it is made for; the
+// guest is that of package vm, which reads the boot record as an agent does. Disks with large
+// sectors are started where TWINKEEL_LONG is set.
+func TestDisksBootByStockLoaders(t *testing.T) {
+	tools := emulator(t)
 	dir := t.TempDir()
 	guest := filepath.Join(dir, "guest")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", guest, "../internal/vm/guest")

@@ -206,16 +206,7 @@ func tear(t *testing.T, disk string) {
 // machine returns options for a disk of a machine whose kernel has the given modules.
 func machine(t *testing.T, modules ...string) Options {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("boots virtual machines: not in short mode")
-	}
-	tools, err := vm.FindTools("../.cache/vm")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("NO REAL BOOT IS TESTED: ", err)
-	}
+	tools := emulator(t)
 	o := built(t, machineTree(t, tools), images.Options{Loader: GRUB, Modules: modules})
 	o.Cmdline = "ro console=ttyS0 quiet no_timer_check twinkeel.record=PARTLABEL=bootenv twinkeel.watchdog=none"
 	return o
