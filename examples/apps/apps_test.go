@@ -14,8 +14,7 @@ import (
 	"github.com/twinkeel/twinkeel/server/appbuild"
 )
 
-// layouts returns a directory with the layouts of an application, made if need be and if the
-// test costs CI no minutes.
+// layouts returns a directory with the layouts of an application, made if need be.
 func layouts(t *testing.T, app string) string {
 	t.Helper()
 	dir, err := filepath.Abs("../../.cache/apps")
@@ -24,9 +23,6 @@ func layouts(t *testing.T, app string) string {
 	}
 	if _, err := os.Stat(filepath.Join(dir, app+"-2", "index.json")); err == nil {
 		return dir
-	}
-	if app != "nginx" {
-		t.Skipf("no layouts of %s in .cache/apps, where only make campaign puts them unasked, as they and their tests take minutes: make apps && go test ./examples/apps -run '%s' -timeout 30m", app, t.Name())
 	}
 	needs.Tools(t, "mmdebstrap")
 	if out, err := exec.Command("./layouts.sh", dir, app).CombinedOutput(); err != nil {
