@@ -12,7 +12,7 @@ import (
 // The limits of law 10.
 const (
 	maxStateFiles = 33      // of the agent: ten, and three of each deployment that is pointed to
-	maxTrustFiles = 40      // a few roles, two floors, cached targets
+	maxTrustFiles = 12 + 64 // seven roles, two floors, evidence; and the cache of targets
 	maxAppsFiles  = 40      // of applications: six, and the manifests that deployments name, twice
 	moreWithApps  = 24      // files of the agent: a transaction of applications points to three deployments, and each of some faults in a row leaves one
 	maxStateBytes = 1 << 20 // of all

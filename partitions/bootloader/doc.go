@@ -11,11 +11,12 @@
 // the one suite that every backend passes.
 //
 // The backends here keep the record twice and share one rule. The first copy counts if
-// it is sound, else the second. Store writes the second copy, flushes, and only then
-// the first; a first copy that it finds damaged it repairs before. At every moment one
-// of them is whole, and reader and loader, which go by the same rule, agree which. The loader counts trials in the first copy only; when it
-// has to go by the second one it starts no trial. So the older content that a second
-// copy can hold after a crash never decides over an unproven slot.
+// it is sound, else the second. Store flushes what others may have left unflushed, writes
+// the second copy, flushes, and only then the first; a first copy that it finds damaged it
+// repairs before. At every moment one of them is whole, and reader and loader, which go by
+// the same rule, agree which. The loader counts trials in the first copy only; when it has
+// to go by the second one it starts no trial. So the older content that a second copy can
+// hold after a crash never decides over an unproven slot.
 //
 // The package itself does no input or output; it imports partitions and release.
 package bootloader

@@ -115,6 +115,34 @@ func (b Backend) cutStore(t *testing.T) {
 	}
 }
 
+// killed ends a process at each effect of a Store, with the power on, and lets another one
+// store after it: at no effect may writes to both copies wait to be flushed.
+func (b Backend) killed(t *testing.T) {
+	for _, c := range changes(t) {
+		d := b.created(t, c.old)
+		for kill, done := 0, false; !done; kill++ {
+			for at := 0; ; at++ {
+				d := d.clone()
+				d.left = kill
+				if err := b.Open(d).Store(context.Background(), c.new); err != nil && !errors.Is(err, errPower) {
+					t.Fatal(err)
+				}
+				done = d.left > 0
+				d.left = at
+				if err := b.Open(d).Store(context.Background(), c.new); err != nil && !errors.Is(err, errPower) {
+					t.Fatalf("%s: killed at effect %d: store: %v", c.name, kill, err)
+				}
+				if d.waits(b.Copies[0]) && d.waits(b.Copies[1]) {
+					t.Fatalf("%s: killed at effect %d, then at effect %d: no copy is durable", c.name, kill, at)
+				}
+				if d.left > 0 {
+					break
+				}
+			}
+		}
+	}
+}
+
 // cutTwice takes what a cut left for what it is, as an agent may, and cuts the next
 // store too: then nothing older than that may come back.
 func (b Backend) cutTwice(t *testing.T) {

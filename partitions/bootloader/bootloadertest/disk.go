@@ -144,6 +144,13 @@ func (d *Disk) flush() {
 	d.pending = nil
 }
 
+// waits reports whether a write to the sector at p is not flushed.
+func (d *Disk) waits(p Place) bool {
+	return slices.ContainsFunc(d.pending, func(w write) bool {
+		return w.block == p.Block && w.off <= p.Offset && p.Offset < w.off+len(w.data)
+	})
+}
+
 // crashes returns every disk that a power cut can leave now: the newest unflushed write
 // has each of its fates, the ones before it are lost or applied, in any combination.
 func (d *Disk) crashes() []*Disk {

@@ -57,6 +57,7 @@ func Run(t *testing.T, b Backend) {
 	t.Run("one damaged copy leaves a machine that starts", b.damage)
 	t.Run("power cut inside a store", b.cutStore)
 	t.Run("power cuts inside two stores, one after the other", b.cutTwice)
+	t.Run("never are both copies on their way, even after a kill", b.killed)
 	t.Run("power cut inside a description", b.cutDescribe)
 	t.Run("power cut inside the loader", b.cutPowerOn)
 	t.Run("no half-written slot is ever started", b.life)

@@ -111,7 +111,7 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	return n, errors.Join(err, h.Close())
 }
 
-// WriteAt writes whole sectors in place, durably: nothing is left for Flush to do. It
+// WriteAt writes whole sectors in place, durably unless the process is killed in it. It
 // bypasses the page cache, which would write a page of 4096 bytes (p has to be aligned
 // for that, as partitions.AlignedBuffer is), and does without where the file system or a disk with larger sectors cannot do that.
 func (f *file) WriteAt(p []byte, off int64) (int, error) {
@@ -137,5 +137,11 @@ func (f *file) write(p []byte, off int64, flags int) (int, error) {
 	return n, errors.Join(err, h.Close())
 }
 
-// Flush implements bootloader.Block.
-func (f *file) Flush() error { return nil }
+// Flush implements bootloader.Block: it makes durable what any process wrote.
+func (f *file) Flush() error {
+	h, err := f.open(os.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fdatasync(int(h.Fd())), h.Close())
+}

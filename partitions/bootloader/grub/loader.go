@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
@@ -37,6 +38,8 @@ type Loader struct {
 	err    error
 	slots  [2][]byte
 	stands [2]bootloader.Description
+
+	settled atomic.Bool // all that was written to the copies of the record is durable
 }
 
 // Kernel is where the running kernel says how it was started.
@@ -157,6 +160,9 @@ func (l *Loader) Store(_ context.Context, s bootloader.State) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
+	if err := l.settle(); err != nil {
+		return fmt.Errorf("boot record: %w", err)
+	}
 	was, err := l.record()
 	for _, slot := range partitions.Slots {
 		if err != nil || was.state.Slots[slot].Priority > 0 || !s.Slots[slot].Bootable() {
@@ -166,6 +172,7 @@ func (l *Loader) Store(_ context.Context, s bootloader.State) error {
 			return fmt.Errorf("boot record: slot %s was never described: %w", slot, err)
 		}
 	}
+	l.settled.Store(false)
 	seq := sequence(was.env)
 	if err == nil && !was.sound {
 		if err := l.repair(was, seq); err != nil {
@@ -178,7 +185,17 @@ func (l *Loader) Store(_ context.Context, s bootloader.State) error {
 			return fmt.Errorf("boot record: %w", err)
 		}
 	}
+	l.settled.Store(true)
 	return nil
+}
+
+// settle makes durable what a process wrote that was killed before it was, or could not
+// flush. Both copies would be on their way to the medium at once otherwise.
+func (l *Loader) settle() error {
+	if l.settled.Load() {
+		return nil
+	}
+	return errors.Join(l.b.Record.Flush(), l.b.Copy.Flush())
 }
 
 // repair makes the damaged first copy say what was read. If GRUB would not go by it, it is

@@ -40,7 +40,7 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	return n, errors.Join(err, d.Close())
 }
 
-// WriteAt writes durably: nothing is left for Flush to do.
+// WriteAt writes durably, unless the process is killed in it.
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	d, err := partitions.OpenWrite(f.path)
 	if err != nil {
@@ -53,5 +53,11 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	return n, errors.Join(err, d.Close())
 }
 
-// Flush implements bootloader.Block.
-func (f *File) Flush() error { return nil }
+// Flush implements bootloader.Block: it makes durable what any process wrote.
+func (f *File) Flush() error {
+	d, err := partitions.OpenWrite(f.path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Flush(), d.Close())
+}

@@ -17,10 +17,11 @@ import (
 type Record struct {
 	block bootloader.Block
 
-	mu    sync.Mutex
-	buf   []byte         // that areas are read into
-	out   []byte         // that areas are written from
-	known map[int]*known // areas by number, as they were when they were read or written last
+	mu      sync.Mutex
+	buf     []byte         // that areas are read into
+	out     []byte         // that areas are written from
+	known   map[int]*known // areas by number, as they were when they were read or written last
+	settled bool           // all that was written to block is durable
 }
 
 // known is an area that was sound. Whoever reads it again mostly finds the same bytes,
@@ -69,6 +70,9 @@ func (r *Record) Store(_ context.Context, s bootloader.State) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
+	if err := r.settle(); err != nil {
+		return fmt.Errorf("boot record: %w", err)
+	}
 	was, first, raw, err := r.Read()
 	for _, slot := range partitions.Slots {
 		if err != nil || was.Slots[slot].Priority > 0 || !s.Slots[slot].Bootable() {
@@ -93,6 +97,24 @@ func (r *Record) Store(_ context.Context, s bootloader.State) error {
 		return err
 	}
 	return r.write(First, value, s)
+}
+
+// settle makes durable what a process wrote that was killed before it was, or could not
+// flush. Both copies would be on their way to the medium at once otherwise.
+func (r *Record) settle() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.settled {
+		return nil
+	}
+	return r.flush()
+}
+
+// flush makes all writes durable; mu is held.
+func (r *Record) flush() error {
+	err := r.block.Flush()
+	r.settled = err == nil
+	return err
 }
 
 // repair makes the damaged first copy say what the second one says. It wipes it before,
@@ -227,10 +249,11 @@ func (r *Record) write(number int, value []byte, decoded any) error {
 	if err := encodeArea(r.out, number, value); err != nil {
 		return err
 	}
+	r.settled = false
 	if _, err := r.block.WriteAt(r.out, int64(number)*AreaSize); err != nil {
 		return fmt.Errorf("boot record: area %d: %w", number, err)
 	}
-	if err := r.block.Flush(); err != nil {
+	if err := r.flush(); err != nil {
 		return fmt.Errorf("boot record: area %d: %w", number, err)
 	}
 	r.known[number] = &known{bytes: bytes.Clone(r.out), value: value, decoded: decoded}

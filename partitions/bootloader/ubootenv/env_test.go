@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,6 +93,40 @@ func files(t *testing.T) (pair Pair, config string, d *bootloadertest.Disk, save
 		copy(d.Raw()["second"], b[size:])
 	}
 	return pair, config, d, save, load
+}
+
+// logged is a block that says what is done to it.
+type logged struct {
+	bootloader.Block
+	name string
+	log  *[]string
+}
+
+func (l logged) WriteAt(p []byte, off int64) (int, error) {
+	*l.log = append(*l.log, "write "+l.name)
+	return l.Block.WriteAt(p, off)
+}
+
+func (l logged) Flush() error {
+	*l.log = append(*l.log, "flush "+l.name)
+	return l.Block.Flush()
+}
+
+func TestTheCopyThatCountsIsDurableBeforeTheOtherIsWritten(t *testing.T) {
+	pair, _, _, _, _ := files(t)
+	if err := pair.Write(vars); err != nil {
+		t.Fatal(err)
+	}
+	var log []string
+	for i, name := range []string{"first", "second"} {
+		pair.Copies[i] = logged{pair.Copies[i], name, &log}
+	}
+	if err := pair.Write(vars); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"flush second", "write first", "flush first"}; !slices.Equal(log, want) {
+		t.Errorf("got %q, want %q", log, want)
+	}
 }
 
 func TestFwPrintenvReadsWhatPairWrites(t *testing.T) {

@@ -51,11 +51,14 @@ func newer(a, b byte) bool {
 }
 
 // Write durably makes v the environment. It replaces the copy that does not count now; if
-// none does, the second one.
+// none does, the second one. The one that counts is flushed before: whoever wrote it may
+// have been killed before it was durable.
 func (p Pair) Write(v Variables) error {
 	_, which, flags, err := p.read()
 	if err != nil {
 		which, flags = 0, 0
+	} else if err := p.Copies[which].Flush(); err != nil {
+		return fmt.Errorf("U-Boot environment: %w", err)
 	}
 	b, err := v.Encode(p.Size, true, flags+1)
 	if err != nil {
