@@ -170,7 +170,7 @@ func (a *Agent) observeApps(ctx context.Context, m machine, t *AppTransaction) (
 		o.Verdict, a.appReason = VerdictUnhealthy, spentReason(t)
 	}
 	if t.Phase == AppStaging {
-		if o.Permit, a.appAgainst, err = a.permitApps(ctx, t, to); err != nil {
+		if o.Permit, a.appAgainst, err = a.permitApps(ctx, m, t, to); err != nil {
 			return o, err
 		}
 		o.Staged = a.staged(t, to)
@@ -230,8 +230,8 @@ func (a *Agent) hasGeneration(app, name string) (bool, error) {
 }
 
 // permitApps asks whether a transaction that only fetches may go on, and what is against it.
-func (a *Agent) permitApps(ctx context.Context, t *AppTransaction, to *Deployment) (Permit, *Reason, error) {
-	if phase := a.underWay(); phase != Idle && phase != Staging {
+func (a *Agent) permitApps(ctx context.Context, m machine, t *AppTransaction, to *Deployment) (Permit, *Reason, error) {
+	if phase := a.underWay(m); phase != Idle && phase != Staging {
 		// The OS waits for what has begun. What only fetches gives way: it may never end.
 		return PermitNo, &Reason{CodeBusy, osTrialText}, nil
 	}

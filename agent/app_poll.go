@@ -310,7 +310,7 @@ func (a *Agent) beginRemoval(m machine, d *Deployment) error {
 // idleApps returns the journal if nothing is under way that applications have a part in,
 // and else says what is.
 func (a *Agent) idleApps(m machine) (AppTransaction, error) {
-	if phase := a.underWay(); phase != Idle && phase != Staging {
+	if phase := a.underWay(m); phase != Idle && phase != Staging {
 		return AppTransaction{}, &Refusal{Reason{CodeBusy, osTrialText}, nil}
 	}
 	t, err := a.appTransaction(m)

@@ -117,7 +117,7 @@ func (a *Agent) runApp(ctx context.Context, m machine, w DeployedApp) error {
 // go on with the data that was written since, where their manifests say that they read
 // it. The others are held by runApp, with their own data untouched.
 func (a *Agent) adoptLive(m machine, d *Deployment) (*Deployment, error) {
-	if !m.record.Slots[m.boot.Slot].Successful || a.underWay() != Idle && a.underWay() != Staging {
+	if !m.record.Slots[m.boot.Slot].Successful || a.underWay(m) != Idle && a.underWay(m) != Staging {
 		return d, nil
 	}
 	live, err := a.live(m)
@@ -184,7 +184,7 @@ func (a *Agent) cycleApps(ctx context.Context, poll bool) error {
 		return nil
 	}
 	t, err := a.advanceApps(ctx)
-	if err != nil || t.Phase != AppIdle || !poll || a.underWay() != Idle {
+	if err != nil || t.Phase != AppIdle || !poll || a.phase(ctx) != Idle {
 		return err
 	}
 	// As many transactions as there are applications: each poll opens one.

@@ -15,7 +15,7 @@ import (
 // set, whether the data can be cloned, and whether the new set can be tried beside the old
 // one. If not, what runs is touched from here on.
 func (a *Agent) markSwitching(ctx context.Context, m machine, t *AppTransaction) error {
-	if phase := a.underWay(); phase != Idle && phase != Staging {
+	if phase := a.underWay(m); phase != Idle && phase != Staging {
 		return &Refusal{Reason{CodeBusy, osTrialText}, nil}
 	}
 	to, err := a.st.deployment(t.To)

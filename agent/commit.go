@@ -9,6 +9,13 @@ import (
 // commit makes the slot on trial the standing one. From here on it is what a fallback
 // falls back to.
 func (a *Agent) commit(ctx context.Context, m machine, t *Transaction) error {
+	// A journal that was rebuilt from the boot record is kept first: once that says successful
+	// it tells of no trial, and nothing would bring the state directory in line.
+	if kept, err := a.st.journal(); err != nil || kept.Phase != Armed {
+		if err := a.save(t); err != nil {
+			return err
+		}
+	}
 	to, err := a.st.deployment(t.To)
 	if err != nil {
 		return err

@@ -31,6 +31,12 @@ func (a *Agent) machine(ctx context.Context) (machine, error) {
 	return machine{boot, rec}, nil
 }
 
+// onTrial reports whether the boot record calls what runs a trial.
+func (m machine) onTrial() bool {
+	r := m.record.Slots[m.boot.Slot]
+	return r.Priority > 0 && !r.Successful
+}
+
 // observe joins the machine's view with the journal's.
 func (a *Agent) observe(m machine, t *Transaction) Observation {
 	r := m.record.Slots[t.Slot]
@@ -72,12 +78,18 @@ func (a *Agent) journal(m machine) (Transaction, error) {
 	default:
 		return t, err
 	}
-	if t.Phase != Idle {
-		return a.withVerdict(m, t), nil
-	}
 	running, other := m.boot.Slot, m.boot.Slot.Other()
-	if r := m.record.Slots[running]; r.Priority > 0 && !r.Successful {
+	switch {
+	case t.Phase == Armed || t.Phase == Reverting:
+		return a.withVerdict(m, t), nil
+	case m.onTrial() && t.Phase == Staged && t.Slot == running:
+		// It was armed since, and the journal is again what it was before.
+		t.Phase, t.Arms = Armed, t.Arms+1
+		return t, nil
+	case m.onTrial():
 		return a.rebuilt(t.Seq, running)
+	case t.Phase != Idle:
+		return t, nil
 	}
 	if r := m.record.Slots[other]; r.Priority > 0 && !r.Successful {
 		return a.rebuilt(t.Seq, other)
@@ -103,16 +115,16 @@ func (a *Agent) withVerdict(m machine, t Transaction) Transaction {
 // keptInRecord stands for the reason of a denial of which the boot record keeps that it is.
 const keptInRecord = "kept in the boot record"
 
-// undecided reports whether the running slot cannot boot again and nothing says why: it was
-// never committed, and is not denied. A trial was being left without a state directory, and
-// nobody asked for the reboot.
+// undecided reports whether the running slot cannot boot again and nothing says why: it is
+// not denied. A trial, maybe of a slot that somebody went back to by hand, was being left
+// without a state directory, and nobody asked for the reboot.
 func (a *Agent) undecided(m machine) bool {
 	running, other := m.boot.Slot, m.boot.Slot.Other()
 	if m.record.Slots[running].Priority > 0 || !m.record.Slots[other].Successful {
 		return false
 	}
 	p, err := a.st.pointer(running)
-	if err != nil || p.Committed {
+	if err != nil {
 		return false
 	}
 	d, err := a.st.deployment(p.Current)

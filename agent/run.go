@@ -22,7 +22,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	// What was interrupted goes on at once; the first poll waits a random while.
 	wait := a.cycle(ctx, false)
 	first := policy.Poll{Interval: a.o.Interval, HostID: a.o.HostID}.First(a.o.Random())
-	if a.underWay() == Idle {
+	if a.phase(ctx) == Idle {
 		wait = first
 	}
 	for ctx.Err() == nil {
@@ -86,7 +86,7 @@ func (a *Agent) cycle(ctx context.Context, poll bool) time.Duration {
 	}
 	if err != nil {
 		// Where it broke off is no matter: a trial must not wait as long as a poll.
-		t.Phase = a.underWay()
+		t.Phase = a.phase(ctx)
 	}
 	return a.next(t)
 }
@@ -208,12 +208,27 @@ func (a *Agent) next(t Transaction) time.Duration {
 }
 
 // underWay is the phase of the transaction, as far as the journal can be read.
-func (a *Agent) underWay() Phase {
+func (a *Agent) underWay(m machine) Phase {
 	t, err := a.st.journal()
-	if err != nil {
+	switch {
+	case err == nil && (t.Phase == Armed || t.Phase == Reverting):
+		return t.Phase
+	case m.onTrial():
+		return Armed // whatever an old journal says
+	case err != nil:
 		return Idle
 	}
 	return t.Phase
+}
+
+// phase is underWay for who has not asked the boot loader; a record that cannot be read
+// tells of no trial.
+func (a *Agent) phase(ctx context.Context) Phase {
+	m, err := a.machine(ctx)
+	if err != nil {
+		m = machine{}
+	}
+	return a.underWay(m)
 }
 
 // nudge ends the daemon's nap.

@@ -215,6 +215,11 @@ func (d *Dir) Wipe() {
 func (d *Dir) Damage(name string, data []byte) {
 	data = slices.Clone(data) // a file that was written never changes
 	d.stable[name], d.view[name], d.list = data, data, nil
+	for i, op := range d.names {
+		if op.name == name && !op.remove {
+			d.names[i].data = data // what a rename brings that is not durable yet rots with it
+		}
+	}
 	d.w.note("%s/%s is spoilt", d.name, name)
 }
 

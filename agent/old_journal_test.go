@@ -1,0 +1,121 @@
+package agent_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/internal/sim"
+	"github.com/twinkeel/twinkeel/partitions"
+)
+
+// Each test of this file is a trial whose journal was lost, or is again what it was before:
+// the boot record alone says that it is one.
+
+// onTrial says whether the boot record calls slot a trial.
+func (h *history) onTrial(slot partitions.Slot) bool {
+	r := h.m.Record().Slots[slot]
+	return r.Priority > 0 && !r.Successful
+}
+
+func TestAWayBackThatWasLeftWithoutStateIsNotForgottenWithItsJournal(t *testing.T) {
+	killedEverywhere(t, stories[4], func(h *history) bool {
+		j := h.m.Journal()
+		if j.Kind != agent.KindRollback || h.m.Running() != h.w.first || !h.onTrial(j.Slot) {
+			return false
+		}
+		h.m.State.Full = true
+		h.m.CutAt(5, sim.Killed) // the boot record has two copies, and each is written and flushed
+		if !h.untilKilled() || h.m.Running() != h.w.first || h.m.Record().Slots[j.Slot].Priority > 0 {
+			return false
+		}
+		h.m.State.Full = false
+		h.m.Lower(h.w.first.Manifest.Version) // an operator wants it, and the journal was all that said so
+		h.m.State.Damage("journal.json", []byte("{"))
+		if err := h.settle(); err != nil {
+			t.Error(err)
+		}
+		if !h.committed(h.m.Standing()) || h.m.Holds(h.m.Standing()) != h.m.Running() {
+			t.Errorf("%s runs, and the boot record has %+v", h.m.Running(), h.m.Record().Slots)
+		}
+		return true
+	})
+}
+
+func TestACommitThatALostJournalDoesNotTellOfIsCarriedOut(t *testing.T) {
+	killedEverywhere(t, stories[0], func(h *history) bool {
+		slot := h.m.Journal().Slot
+		if h.m.Running() != h.new || !h.onTrial(slot) {
+			return false
+		}
+		h.m.State.Damage("journal.json", []byte("{"))
+		if err := h.settle(); err != nil {
+			t.Error(err)
+		}
+		var p agent.Pointer
+		h.state("slot-"+slot.String()+".json", &p)
+		var past struct{ Entries []agent.HistoryEntry }
+		h.state("history.json", &past)
+		if !p.Committed || !slices.ContainsFunc(past.Entries, func(e agent.HistoryEntry) bool { return e.Result == "committed" }) {
+			t.Errorf("%s runs; its pointer is %+v, the history %+v", h.m.Running(), p, past.Entries)
+		}
+		return true
+	})
+}
+
+func TestATrialOfWhichTheJournalIsOldIsLeftByHand(t *testing.T) {
+	var old []byte
+	killedEverywhere(t, stories[0], func(h *history) bool {
+		j := h.m.Journal()
+		if j.Phase == agent.Staged {
+			old = slices.Clone(h.m.State.Bytes("journal.json"))
+		}
+		if h.m.Running() != h.new || !h.onTrial(j.Slot) {
+			return false
+		}
+		h.m.State.Damage("journal.json", old)
+		err, end := h.do(agent.Request{Verb: agent.VerbRollback})
+		if err != nil || end != sim.Rebooted {
+			t.Errorf("rollback: %v, %v", err, end)
+		}
+		if err := h.settle(); err != nil {
+			t.Error(err)
+		}
+		if h.m.Running() != h.w.first || h.deniedCode(h.new) != agent.CodeByHand {
+			t.Errorf("%s runs, %s is denied as %q", h.m.Running(), h.new, h.deniedCode(h.new))
+		}
+		return true
+	})
+}
+
+// A daemon that meets an error in such a trial looks again soon: it has a deadline.
+func TestATrialOfWhichTheJournalIsOldIsDecidedInTimeWhateverFailsOnce(t *testing.T) {
+	var old []byte
+	killed := func(n int) *history {
+		h, err := beginIn(stories[0], 1, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.m.CutAt(n, sim.Killed)
+		if !h.untilKilled() {
+			t.Fatal("there was no trial")
+		}
+		if h.m.Journal().Phase == agent.Staged {
+			old = slices.Clone(h.m.State.Bytes("journal.json"))
+		}
+		return h
+	}
+	kill := 1
+	for h := killed(kill); h.m.Running() != h.new || !h.onTrial(h.m.Journal().Slot); h = killed(kill) {
+		kill++
+	}
+	for call := 1; call <= 60; call += stride(1) {
+		h := killed(kill)
+		h.m.State.Damage("journal.json", old)
+		h.m.FailAt(call)
+		h.m.Process(h.m.Daemon(1))
+		if broken := h.m.Broken(); len(broken) > 0 {
+			t.Errorf("call %d fails: %v", call, broken)
+		}
+	}
+}
