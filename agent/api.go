@@ -259,6 +259,8 @@ type VerifyReport struct {
 	Want  release.Digest `json:"want"`
 	Got   release.Digest `json:"got"`
 	Text  string         `json:"text,omitempty"`
+
+	unread bool // it could not be opened or read
 }
 
 // Finding is one line of `twinkeel doctor`.

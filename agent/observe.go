@@ -325,12 +325,17 @@ func (a *Agent) holds(ctx context.Context, slot partitions.Slot, tried uint64) (
 		return a.dataRank(d)
 	}
 	slices.SortStableFunc(known, func(x, y *Deployment) int { return rank(x) - rank(y) })
-	for _, d := range known {
-		if reports, err := a.verifySlot(ctx, slot, d); err == nil && allOK(reports) {
-			// One of the same release that comes before it failed only because of a read error
-			// that has passed.
-			first := slices.IndexFunc(known, func(o *Deployment) bool { return o.Digest == d.Digest })
-			return known[first].Number, nil
+	for unread, again := true, 0; unread && again < 2; again++ { // a read error may have passed
+		unread = false
+		for _, d := range known {
+			reports, err := a.verifySlot(ctx, slot, d)
+			if err == nil && allOK(reports) {
+				// One of the same release that comes before it failed only because of a read error
+				// that has passed.
+				first := slices.IndexFunc(known, func(o *Deployment) bool { return o.Digest == d.Digest })
+				return known[first].Number, nil
+			}
+			unread = unread || slices.ContainsFunc(reports, func(r VerifyReport) bool { return r.unread })
 		}
 	}
 	return 0, nil

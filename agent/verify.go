@@ -169,7 +169,7 @@ func (a *Agent) verifySlot(ctx context.Context, slot partitions.Slot, d *Deploym
 func (a *Agent) verifyImage(ctx context.Context, slot partitions.Slot, img DeployedImage, r *VerifyReport) error {
 	dev, err := a.o.Slots.OpenRead(slot, img.Name)
 	if err != nil {
-		r.Text = err.Error()
+		r.Text, r.unread = err.Error(), true
 		return nil
 	}
 	defer dev.Close()
@@ -184,7 +184,7 @@ func (a *Agent) verifyImage(ctx context.Context, slot partitions.Slot, img Deplo
 	r.Got, r.OK = s.root, s.root == img.Root && len(s.wrong) == 0
 	switch {
 	case s.err != nil:
-		r.Text = s.err.Error()
+		r.Text, r.unread = s.err.Error(), true
 	case s.root != img.Root:
 		r.Text = "the content is not the one that was signed"
 	case len(s.wrong) > 0:
