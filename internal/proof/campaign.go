@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/twinkeel/twinkeel/internal/durable"
@@ -198,7 +199,7 @@ func (c *campaign) write(w io.Writer, title string) {
 }
 
 func (b broken) String() string {
-	s := fmt.Sprintf("seed %d at %s: %s", b.Seed, b.Commit, b.Law)
+	s := fmt.Sprintf("seed %d at %s: %s", b.Seed, b.Commit, strings.ReplaceAll(b.Law, "\n", " / "))
 	if b.Mended != "" {
 		s += "; it breaks none at " + b.Mended
 	}

@@ -127,7 +127,14 @@ func sit(ctx context.Context, s settings) error {
 		return err
 	}
 	var shelf histories.Shelf
-	if err := c.again(commit, shelf.Live); err != nil {
+	save := func() error {
+		b, err := json.MarshalIndent(c, "", " ")
+		if err != nil {
+			return err
+		}
+		return dir.Replace(name, append(b, '\n'))
+	}
+	if err := errors.Join(c.again(commit, shelf.Live), save()); err != nil {
 		return err
 	}
 	if s.sitting > 0 {
@@ -135,13 +142,7 @@ func sit(ctx context.Context, s settings) error {
 		ctx, cancel = context.WithTimeout(ctx, s.sitting)
 		defer cancel()
 	}
-	err = c.run(ctx, commit, shelf.Live, func() error {
-		b, err := json.MarshalIndent(c, "", " ")
-		if err != nil {
-			return err
-		}
-		return dir.Replace(name, append(b, '\n'))
-	})
+	err = c.run(ctx, commit, shelf.Live, save)
 	if errors.Is(err, errInterrupted) && s.sitting > 0 {
 		fmt.Printf("%d of %d histories are done\n", c.Done, c.Histories)
 		err = nil
@@ -254,6 +255,7 @@ func rig(ctx context.Context, w io.Writer, s settings) error {
 		return nil
 	}
 	debug.SetGCPercent(100) // each state is a whole file system
+	var missing []error
 	fmt.Fprint(w, "\n## Crash states of real file systems\n\n| file system | states | writes | flushes | acknowledged writes lost | torn |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, fs := range crashrig.FileSystems() {
 		if fs.Name != "ext4" && !s.all || ctx.Err() != nil {
@@ -266,6 +268,7 @@ func rig(ctx context.Context, w io.Writer, s settings) error {
 		r, err := crashrig.Run(dir, fs, crashrig.Durable, s.states, s.first)
 		if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
 			fmt.Fprintf(w, "| %s | could not be run: %v | | | | |\n", fs.Name, err)
+			missing = append(missing, fmt.Errorf("%s: %w", fs.Name, err))
 			continue
 		}
 		fmt.Fprintf(w, "| %s | %d | %d | %d | %d | %d |\n", r.FileSystem, r.States, r.Writes, r.Flushes, r.Lost, r.Torn)
@@ -273,5 +276,5 @@ func rig(ctx context.Context, w io.Writer, s settings) error {
 			return fmt.Errorf("%s: %s", fs.Name, r.First)
 		}
 	}
-	return nil
+	return errors.Join(missing...)
 }
