@@ -272,11 +272,14 @@ func (a *Agent) advance(ctx context.Context) (Step, Transaction, error) {
 	return StepWait, Transaction{}, fmt.Errorf("transaction does not come to rest")
 }
 
-// prepare repairs the state once in a process, and finds the format to write: the
+// prepare makes sure of what was written before, repairs the state once in a process, and finds the format to write: the
 // newest that the agents of both slots read.
 func (a *Agent) prepare(ctx context.Context, m machine) error {
-	if a.ready || a.st.dir == nil {
+	if a.st.dir == nil {
 		return nil
+	}
+	if err := a.st.settle(); err != nil || a.ready {
+		return err
 	}
 	other, err := a.st.pointer(m.boot.Slot.Other())
 	if err != nil && !errors.Is(err, errDamaged) {
@@ -290,12 +293,17 @@ func (a *Agent) prepare(ctx context.Context, m machine) error {
 	return nil
 }
 
-// settle makes sure, once in a process, that the boot record is what it seems to be. A
-// process before this one may have been killed between writing and flushing it; to go on
-// from there would be to build on what a power cut takes back.
+// settle makes sure, once in a process, that journal and boot record are what they seem to
+// be. A process before this one may have been killed between writing and flushing them; to go
+// on from there would be to build on what a power cut takes back.
 func (a *Agent) settle(ctx context.Context, m machine, t *Transaction) error {
 	if a.settled || t.Phase == Idle || m.record.Check() != nil {
 		return nil
+	}
+	if a.st.dir != nil {
+		if err := a.st.rewrite(fileJournal); err != nil {
+			return err
+		}
 	}
 	if err := a.store(ctx, m.record); err != nil {
 		return err

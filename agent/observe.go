@@ -82,12 +82,15 @@ func (a *Agent) journal(m machine) (Transaction, error) {
 	switch {
 	case t.Phase == Armed || t.Phase == Reverting:
 		return a.withVerdict(m, t), nil
-	case m.onTrial() && t.Phase == Staged && t.Slot == running:
-		// It was armed since, and the journal is again what it was before.
-		t.Phase, t.Arms = Armed, t.Arms+1
-		return t, nil
 	case m.onTrial():
-		return a.rebuilt(t.Seq, running)
+		r, err := a.rebuilt(t.Seq, running)
+		if t.Phase == Staged && t.Slot == running {
+			// It was armed since, and the journal is again what it was before. What is tried, and
+			// on which data, the pointer says.
+			t.Phase, t.Arms, t.To = Armed, t.Arms+1, r.To
+			return t, err
+		}
+		return r, err
 	case t.Phase != Idle:
 		return t, nil
 	}

@@ -149,3 +149,22 @@ func TestATrialIsKnownByWhatItsSlotHoldsWhateverFailsOnce(t *testing.T) {
 		}
 	}
 }
+
+// What could not be made durable reads as it was written until the power goes: it is written
+// again before anything builds on it.
+func TestWhatCouldNotBeSyncedIsWrittenAgain(t *testing.T) {
+	for seed := uint64(1); seed <= 3; seed++ {
+		for n := 1; ; n += stride(1) {
+			h, happened, wrong, err := play(stories[6], fault{kind: "error", n: n, fate: sim.Lost, seed: seed, abrupt: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !happened {
+				break
+			}
+			for _, w := range wrong {
+				t.Errorf("call %d fails, seed %d: %s\n%s", n, seed, w, h.tail())
+			}
+		}
+	}
+}

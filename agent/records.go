@@ -249,10 +249,7 @@ func (s *store) saveManifest(n uint64, raw []byte) error {
 	if s.dir == nil {
 		return s.missing()
 	}
-	if err := s.dir.Replace(manifestFile(n), raw); err != nil {
-		return &Refusal{Reason{CodeState, fmt.Sprintf("write state %s: %v", manifestFile(n), err)}, err}
-	}
-	return nil
+	return s.replace(manifestFile(n), raw)
 }
 
 // manifest returns the manifest of deployment n, checked against the digest that was

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -42,6 +43,9 @@ type store struct {
 	reads  int         // newest format that can be read
 	writes int         // format that is written
 	known  *Records
+	// doubtful are files that read as they were written, although writing them failed: a power
+	// cut may bring back what was there before.
+	doubtful map[string]bool
 }
 
 // envelope is a record on disk: the sum covers the format and the exact bytes of Body,
@@ -138,10 +142,43 @@ func (s *store) save(name string, v any) error {
 	e.SHA256 = e.sum()
 	b := e.encode()
 	s.known.wrote(b, e, t)
+	return s.replace(name, b)
+}
+
+// replace durably replaces a file.
+func (s *store) replace(name string, b []byte) error {
 	if err := s.dir.Replace(name, b); err != nil {
+		if s.doubtful == nil {
+			s.doubtful = map[string]bool{}
+		}
+		s.doubtful[name] = true
 		return &Refusal{Reason{CodeState, fmt.Sprintf("write state %s: %v", name, err)}, err}
 	}
+	delete(s.doubtful, name)
 	return nil
+}
+
+// settle writes once more what is doubtful. Nothing may build on it before.
+func (s *store) settle() error {
+	for _, name := range slices.Sorted(maps.Keys(s.doubtful)) {
+		if err := s.rewrite(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewrite makes a file durable as it reads, and with it every name of the directory.
+func (s *store) rewrite(name string) error {
+	b, err := s.dir.Read(name)
+	if absent(err) {
+		delete(s.doubtful, name)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.replace(name, b)
 }
 
 // with adds fields to a record.

@@ -134,7 +134,6 @@ func (m *Machine) NewApplications(published ...*App) *Applications {
 
 // A process ends with the boot, whatever ends that.
 func (p *Applications) crash(Fate)   { clear(p.running); clear(p.trials) }
-func (p *Applications) settle()      { clear(p.running); clear(p.trials) }
 func (p *Applications) releaseLock() {}
 
 func (p *Applications) unflushed() int { return 0 }

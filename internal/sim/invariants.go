@@ -29,7 +29,7 @@ func Laws() []Law {
 		{6, "applicationDataIsKept", "What an application wrote is in the generation that it wrote to, or lives on in one that began from it, unless it was dropped by hand or by the quota. Attacked by one random history in five, by agent.TestApplicationsAndTheirDataSurviveEverySingleFault and agent.TestApplicationsFollowTheSlotsThroughEverySingleFault."},
 		{7, "allOrNothing", "No application is started but those of the deployment that the running slot's pointer names, on the generation that it names. Attacked by the same histories and tests."},
 		{8, "unhealthyNeverReturns", "What was left for a verdict or by hand is not armed again by itself, and only what failed is denied for failing."},
-		{9, "stateIsNeverGuessed", "No rebuild of damaged state lowers a floor or forgets a trial."},
+		{9, "stateIsNeverGuessed", "No rebuild of damaged state lowers a floor or forgets a trial, and no slot is armed before the journal durably says so."},
 		{10, "bounded", "Files, bytes and entries of the state directory stay below fixed limits."},
 		{11, "Idempotent", "Work that is done is not done again: a new process at rest changes nothing."},
 		{12, "SecretsStay", "No private key reaches the host's state or the server's files."},

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"slices"
 
@@ -211,6 +212,9 @@ func (m *Machine) armed(slot partitions.Slot, is bootloader.Record) {
 	}
 	if t.Phase != agent.Armed {
 		m.broke(9, "slot %s is armed while the journal says %s", slot, t.Phase)
+	}
+	if m.Profile != Lying && !bytes.Equal(m.State.stable["journal.json"], m.State.view["journal.json"]) {
+		m.broke(9, "slot %s is armed while the journal that says so is not durable", slot)
 	}
 	m.decided = nil
 	m.unhealthyNeverReturns(r, t)

@@ -52,7 +52,6 @@ func (s *Slots) open(slot partitions.Slot, image string) (*Disk, error) {
 }
 
 func (s *Slots) releaseLock() { clear(s.writers) }
-func (s *Slots) settle()      {}
 func (s *Slots) crash(Fate)   {}
 
 func (s *Slots) unflushed() int { return 0 }

@@ -60,7 +60,6 @@ type ending struct{ end End }
 type part interface {
 	crash(Fate) // the power went
 	unflushed() int
-	settle()      // a clean shutdown: all that is cached arrives
 	releaseLock() // its holder is gone
 }
 
@@ -161,8 +160,8 @@ func (w *World) Run(f func()) (end End) {
 			switch {
 			case end == PowerCut, end == Rebooted && w.Abrupt:
 				p.crash(w.Fate)
-			case end == Rebooted:
-				p.settle()
+			case end == Rebooted: // a clean shutdown: all that is cached arrives
+				p.crash(Kept)
 			}
 		}
 	}()
