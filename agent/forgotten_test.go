@@ -61,9 +61,9 @@ func (h *history) untilKilled() bool {
 }
 
 // do carries out an operator's request.
-func (h *history) do(r agent.Request) (err error, end sim.End) {
+func (h *history) do(r agent.Request) (end sim.End, err error) {
 	end = h.m.Process(func(a *agent.Agent) { _, err = a.Do(context.Background(), r, nil) })
-	return err, end
+	return end, err
 }
 
 // committed says whether the loader takes a slot for proven.
@@ -75,7 +75,7 @@ func TestARollbackOfACommitThatWasInterruptedIsATransaction(t *testing.T) {
 		if j.Phase != agent.Armed || h.m.Running() != h.new || !h.committed(j.Slot) {
 			return false
 		}
-		err, end := h.do(agent.Request{Verb: agent.VerbRollback})
+		end, err := h.do(agent.Request{Verb: agent.VerbRollback})
 		if j := h.m.Journal(); err != nil || end != sim.Rebooted || j.Kind != agent.KindRollback {
 			t.Errorf("got %v, %v, %s of kind %s; want a rollback that is read back, tried and judged", err, end, j.Phase, j.Kind)
 		}
@@ -89,14 +89,14 @@ func TestAHoldTakesBackWhatIsBeingArmed(t *testing.T) {
 		if j.Phase != agent.Armed || h.m.Running() == h.new || h.m.Record().Slots[j.Slot].Priority > 0 {
 			return false
 		}
-		if err, _ := h.do(agent.Request{Verb: agent.VerbHold}); err != nil {
+		if _, err := h.do(agent.Request{Verb: agent.VerbHold}); err != nil {
 			t.Error(err)
 		}
 		h.m.Process(sim.Once)
 		if got := h.m.Record().Slots[j.Slot]; got.Priority > 0 {
 			t.Errorf("held, and yet it is armed: %+v", got)
 		}
-		if err, _ := h.do(agent.Request{Verb: agent.VerbUnhold}); err != nil {
+		if _, err := h.do(agent.Request{Verb: agent.VerbUnhold}); err != nil {
 			t.Error(err)
 		}
 		if err := h.settle(); err != nil || h.m.Running() != h.new {
@@ -243,7 +243,7 @@ func TestARollbackByTheRecordAloneGoesToNoSlotThatIsNotProven(t *testing.T) {
 		}
 		h.m.State.Damage("slot-a.json", []byte("{"))
 		h.m.State.ReadOnly = true
-		err, end := h.do(agent.Request{Verb: agent.VerbRollback})
+		end, err := h.do(agent.Request{Verb: agent.VerbRollback})
 		var refusal *agent.Refusal
 		if errors.As(err, &refusal) != c.spoil || agent.CodeOf(err) != c.code || (end == sim.Rebooted) == c.spoil {
 			t.Errorf("%s: got %v, %v, want code %q", name, err, end, c.code)

@@ -74,7 +74,7 @@ func TestATrialOfWhichTheJournalIsOldIsLeftByHand(t *testing.T) {
 			return false
 		}
 		h.m.State.Damage("journal.json", old)
-		err, end := h.do(agent.Request{Verb: agent.VerbRollback})
+		end, err := h.do(agent.Request{Verb: agent.VerbRollback})
 		if err != nil || end != sim.Rebooted {
 			t.Errorf("rollback: %v, %v", err, end)
 		}
