@@ -120,13 +120,21 @@ func (r *Record) flush() error {
 // repair makes the damaged first copy say what the second one says. It wipes it before,
 // so that no parts of what it held come together with parts of what is written.
 func (r *Record) repair(raw []byte, s bootloader.State) error {
-	if _, err := r.block.WriteAt(partitions.AlignedBuffer(AreaSize), First*AreaSize); err != nil {
-		return fmt.Errorf("boot record: repair: %w", err)
-	}
-	if err := r.block.Flush(); err != nil {
+	if err := r.wipe(First); err != nil {
 		return fmt.Errorf("boot record: repair: %w", err)
 	}
 	return r.WriteArea(First, raw, s)
+}
+
+// wipe durably writes zeros to an area.
+func (r *Record) wipe(number int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settled = false
+	if _, err := r.block.WriteAt(partitions.AlignedBuffer(AreaSize), int64(number)*AreaSize); err != nil {
+		return err
+	}
+	return r.flush()
 }
 
 // Describe records what slot holds.
