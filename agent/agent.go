@@ -272,8 +272,8 @@ func (a *Agent) advance(ctx context.Context) (Step, Transaction, error) {
 	return StepWait, Transaction{}, fmt.Errorf("transaction does not come to rest")
 }
 
-// prepare makes sure of what was written before, repairs the state once in a process, and finds the format to write: the
-// newest that the agents of both slots read.
+// prepare makes sure of what was written before. Once in a process it repairs the state, and
+// finds the format to write: the newest that the agents of both slots read.
 func (a *Agent) prepare(ctx context.Context, m machine) error {
 	if a.st.dir == nil {
 		return nil

@@ -24,12 +24,8 @@ func killedEverywhere(t *testing.T, s story, then func(*history) bool) {
 	t.Helper()
 	matter := 0
 	for n := 1; ; n++ {
-		h, err := beginIn(s, 1, true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.m.CutAt(n, sim.Killed)
-		if !h.untilKilled() {
+		h, killed := killedBefore(t, s, n)
+		if !killed {
 			break
 		}
 		if then(h) {
@@ -42,6 +38,17 @@ func killedEverywhere(t *testing.T, s story, then func(*history) bool) {
 	if matter == 0 {
 		t.Error("no kill left the machine as this test wants it")
 	}
+}
+
+// killedBefore kills the agent before the n-th effect of a story, and says whether there is one.
+func killedBefore(t *testing.T, s story, n int) (h *history, killed bool) {
+	t.Helper()
+	h, err := beginIn(s, 1, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.m.CutAt(n, sim.Killed)
+	return h, h.untilKilled()
 }
 
 // untilKilled runs the machine until the agent is killed, and says whether that happened.
@@ -153,12 +160,8 @@ func TestGoingBackIsNotForgottenWhereTheJournalIsOldAgain(t *testing.T) {
 
 func TestGoingBackIsNotForgottenWhereAFileCannotBeRead(t *testing.T) {
 	killed := func(n int) *history {
-		h, err := beginIn(stories[2], 1, true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.m.CutAt(n, sim.Killed)
-		if !h.untilKilled() {
+		h, killed := killedBefore(t, stories[2], n)
+		if !killed {
 			t.Fatal("nothing went back")
 		}
 		return h

@@ -94,12 +94,8 @@ func inTrial(t *testing.T) (trial func() *history, old []byte) {
 	t.Helper()
 	kill := 0
 	trial = func() *history {
-		h, err := beginIn(stories[0], 1, true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.m.CutAt(kill, sim.Killed)
-		if !h.untilKilled() {
+		h, killed := killedBefore(t, stories[0], kill)
+		if !killed {
 			t.Fatal("there was no trial")
 		}
 		return h
