@@ -29,7 +29,7 @@ func (e *engine) cut(h *host, w way, p phase, random *rand.Rand) error {
 		return err
 	}
 	h.c.WriteLog = filepath.Join(h.dir, "writes")
-	delay := time.Duration(random.Int64N(int64(p.spread)))
+	delay := e.pace.delay(h.l.title, p, random)
 	there, err := e.until(h, w, p)
 	if err != nil {
 		return err
@@ -54,6 +54,9 @@ func (e *engine) cut(h *host, w way, p phase, random *rand.Rand) error {
 	if !there {
 		h.note("%s was over", p.name)
 		return nil
+	}
+	if landed != p.name {
+		e.pace.missed(h.l.title, p, delay)
 	}
 	h.note("%s: landed in %s, %d ms after its begin; %d unflushed writes lost, torn or kept", p.name, landed, delay.Milliseconds(), lost)
 	h.landed = append(h.landed, landing{h.l.title, landed})
@@ -191,12 +194,13 @@ func (e *engine) landedBy(phase string) (n int) {
 }
 
 // moreCuts cuts again in phases that too few cuts landed in, as often as it takes, but
-// not for ever. A machine that is much slower or faster than another one misses some.
+// not for ever. On a machine that is much faster than another one some come too late, until
+// they have shown its pace.
 func (e *engine) moreCuts() {
 	if e.cuts < minCuts || e.match.String() != "" {
 		return
 	}
-	for i := range 2 * minLanded {
+	for i := range moreRounds {
 		for n, p := range phases {
 			if e.landedBy(p.name) < minLanded {
 				e.tell(cutting(1000+i*len(phases)+n, grubBIOS, single(p)))
@@ -204,6 +208,10 @@ func (e *engine) moreCuts() {
 		}
 	}
 }
+
+// moreRounds is how often moreCuts tries: for a phase ten times shorter than it was thought to
+// be, that leaves out one run of a thousand.
+const moreRounds = 4 * minLanded
 
 // minCuts is how many cuts a run has to make for them to have to land everywhere.
 const minCuts = 25

@@ -99,6 +99,45 @@ func TestCutsOfARunComeInEveryPhaseAsOftenAsTheyHaveTo(t *testing.T) {
 	}
 }
 
+func TestCutsLandInAPhaseThatIsMuchShorterThanItWasThought(t *testing.T) {
+	for _, part := range []time.Duration{1, 3, 10} {
+		length, failed := readBack.spread/part, 0
+		for seed := range uint64(1000) {
+			var c pace
+			random := rand.New(rand.NewPCG(seed, 0))
+			landed := 0
+			for range minLanded + moreRounds {
+				if d := c.delay(grubBIOS.title, readBack, random); d >= length {
+					c.missed(grubBIOS.title, readBack, d)
+				} else if landed++; landed == minLanded {
+					break
+				}
+			}
+			if landed < minLanded {
+				failed++
+			}
+		}
+		if failed > 1 {
+			t.Errorf("a phase of %v: got %d runs of 1000 with too few cuts in it, want 1 at most", length, failed)
+		}
+	}
+}
+
+func TestACutThatWasLateForNoReasonOfTheMachineTakesLittleOfThePhase(t *testing.T) {
+	var c pace
+	c.missed(grubBIOS.title, arm, 0)
+	random, latest := rand.New(rand.NewPCG(1, 0)), time.Duration(0)
+	for range 100 {
+		latest = max(latest, c.delay(grubBIOS.title, arm, random))
+	}
+	if latest < arm.spread/10 || latest >= arm.spread/8 {
+		t.Errorf("the latest of 100 cuts: got %v after the begin, want a little less than %v", latest, arm.spread/8)
+	}
+	if c.spread(systemdBoot.title, arm) != arm.spread {
+		t.Error("another loader's machine has the pace of this one")
+	}
+}
+
 func TestAJourneyIsLeftInTheMiddleOfALeg(t *testing.T) {
 	for n, want := range []string{"", "read-back", "read-back, arm", "read-back, arm, revert", "read-back, arm, revert; stage"} {
 		part, cuts := journeys[2].first(n)

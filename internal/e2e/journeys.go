@@ -13,7 +13,7 @@ import (
 type phase struct {
 	name   string
 	begin  string        // on the console
-	spread time.Duration // the cut comes so long after that, or earlier
+	spread time.Duration // the cut comes so long after that, or earlier; see pace
 }
 
 // The phases, with times that are those of an emulator.

@@ -92,7 +92,8 @@ type engine struct {
 	skipped        int
 	cpu            time.Duration
 	landed         map[landing]int // cuts
-	effects        []vm.Effect     // of a whole update
+	pace           pace
+	effects        []vm.Effect // of a whole update
 	replayed       replayed
 	keptBefore     int // boots that were written down before that
 	keptAfter      int // and when it was over
