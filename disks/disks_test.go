@@ -14,6 +14,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/release"
@@ -89,12 +90,8 @@ func TestPartitionsThatDoNotFitAreRefused(t *testing.T) {
 func requireTools(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if _, err := find(name); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
-		}
+		_, err := find(name)
+		needs.That(t, err == nil, name)
 	}
 }
 

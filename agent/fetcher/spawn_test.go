@@ -19,6 +19,7 @@ import (
 
 	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/agent/fetcher"
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // children lists the processes that this one started.
@@ -134,12 +135,7 @@ func TestTheProcessHasNoPrivileges(t *testing.T) {
 const none = "0000000000000000"
 
 func TestAPrivateFileOfRootIsOutOfReach(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs root to drop privileges from")
-		}
-		t.Skip("needs root to drop privileges from")
-	}
+	needs.That(t, os.Geteuid() == 0, "root to drop privileges from")
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("key"), 0o600); err != nil {
 		t.Fatal(err)
@@ -238,13 +234,7 @@ func TestOtherWebServersWillDo(t *testing.T) {
 	dir, blob := repository(t)
 	for _, name := range []string{"nginx", "python3"} {
 		t.Run(name, func(t *testing.T) {
-			path, err := exec.LookPath(name)
-			if err != nil {
-				if os.Getenv("CI") != "" {
-					t.Fatal(name, " is not installed: run .ci/install test")
-				}
-				t.Skip(name, "is not installed")
-			}
+			needs.Tools(t, name)
 			port := freePort(t)
 			var cmd *exec.Cmd
 			if name == "nginx" {
@@ -254,9 +244,9 @@ func TestOtherWebServersWillDo(t *testing.T) {
 				if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				cmd = exec.Command(path, "-c", conf)
+				cmd = exec.Command(name, "-c", conf)
 			} else {
-				cmd = exec.Command(path, "-m", "http.server", strconv.Itoa(port), "--bind", "127.0.0.1", "--directory", dir)
+				cmd = exec.Command(name, "-m", "http.server", strconv.Itoa(port), "--bind", "127.0.0.1", "--directory", dir)
 			}
 			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 			cmd.Stderr = t.Output()

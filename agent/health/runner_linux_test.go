@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/twinkeel/twinkeel/agent/health"
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 func command(argv ...string) health.Probe {
@@ -107,12 +108,7 @@ func gone(pid int) bool {
 // A child in a session of its own that keeps the output open does not hold up the
 // check, and does not turn a good exit code into a failure.
 func TestEscapedChildDoesNotHoldUpTheCheck(t *testing.T) {
-	if _, err := os.Stat("/usr/bin/setsid"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("setsid is missing (Debian: util-linux)")
-		}
-		t.Skip("no setsid here")
-	}
+	needs.Tools(t, "/usr/bin/setsid")
 	file := filepath.Join(t.TempDir(), "pid")
 	p := command("/bin/sh", "-c", "/usr/bin/setsid sh -c 'echo $$ >$0; exec sleep 1000' $0 & while ! [ -s $0 ]; do sleep 0.01; done; exit 0", file)
 	t.Cleanup(func() {

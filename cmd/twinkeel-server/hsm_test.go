@@ -7,22 +7,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // softHSM makes a token and the plugin for it, and returns the plugin's directory.
 func softHSM(t *testing.T) string {
 	t.Helper()
 	module := "/usr/lib/softhsm/libsofthsm2.so"
-	_, moduleErr := os.Stat(module)
-	_, toolErr := exec.LookPath("pkcs11-tool")
-	_, utilErr := exec.LookPath("softhsm2-util")
-	if moduleErr != nil || toolErr != nil || utilErr != nil {
-		text := "needs the Debian packages softhsm2 and opensc (.ci/install test)"
-		if os.Getenv("CI") != "" {
-			t.Fatal(text)
-		}
-		t.Skip(text)
-	}
+	needs.Tools(t, "pkcs11-tool", "softhsm2-util")
+	_, err := os.Stat(module)
+	needs.That(t, err == nil, module)
 	dir := t.TempDir()
 	must := func(err error) {
 		t.Helper()

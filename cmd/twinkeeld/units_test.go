@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // maxExposure is the greatest score of systemd-analyze security, times ten, that a unit
@@ -14,18 +16,6 @@ var maxExposure = map[string]string{
 	"twinkeeld.service":        "15",
 	"twinkeel-fetcher.service": "12",
 	"twinkeel-adopt.service":   "12",
-}
-
-func analyzer(t *testing.T) string {
-	t.Helper()
-	tool, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("systemd-analyze is missing; it comes with the package systemd")
-		}
-		t.Skip("systemd-analyze is not installed")
-	}
-	return tool
 }
 
 // units copies the unit files, with a command that exists.
@@ -52,8 +42,9 @@ func units(t *testing.T) string {
 }
 
 func TestUnitsAreUnderstoodBySystemd(t *testing.T) {
-	tool, dir := analyzer(t), units(t)
-	cmd := exec.Command(tool, "verify", "--man=no", filepath.Join(dir, "twinkeeld.service"), filepath.Join(dir, "twinkeel-fetcher.socket"),
+	needs.Tools(t, "systemd-analyze")
+	dir := units(t)
+	cmd := exec.Command("systemd-analyze", "verify", "--man=no", filepath.Join(dir, "twinkeeld.service"), filepath.Join(dir, "twinkeel-fetcher.socket"),
 		filepath.Join(dir, "twinkeel-adopt.service"))
 	out, err := cmd.CombinedOutput()
 	if err != nil || bytes.Contains(out, []byte(dir)) {
@@ -62,9 +53,10 @@ func TestUnitsAreUnderstoodBySystemd(t *testing.T) {
 }
 
 func TestUnitsAreConfined(t *testing.T) {
-	tool, dir := analyzer(t), units(t)
+	needs.Tools(t, "systemd-analyze")
+	dir := units(t)
 	for unit, most := range maxExposure {
-		cmd := exec.Command(tool, "security", "--offline=true", "--no-pager", "--threshold="+most, filepath.Join(dir, unit))
+		cmd := exec.Command("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold="+most, filepath.Join(dir, unit))
 		out, err := cmd.CombinedOutput()
 		lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
 		t.Logf("%s", lines[len(lines)-1])

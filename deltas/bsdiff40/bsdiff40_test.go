@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // pair returns two files that have much in common.
@@ -27,18 +29,6 @@ func pair(seed uint64, size int) (old, new []byte) {
 		new = append(new[:100:100], append([]byte(strings.Repeat("inserted", 20)), new[100:]...)...)
 	}
 	return old, new
-}
-
-func needTool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%s is missing: install the Debian package bsdiff", name)
-		}
-		t.Skipf("%s is missing: install the Debian package bsdiff", name)
-	}
-	return path
 }
 
 func run(t *testing.T, name string, args ...string) {
@@ -75,7 +65,7 @@ func TestAppliedPatchIsTheNewFile(t *testing.T) {
 }
 
 func TestAnyBspatchAppliesOurPatch(t *testing.T) {
-	bspatch := needTool(t, "bspatch")
+	needs.Tools(t, "bspatch")
 	for seed, size := range []int{0, 1, 100, 5000, 300000} {
 		old, new := pair(uint64(seed), size)
 		patch, err := Create(old, new, Limits{})
@@ -83,7 +73,7 @@ func TestAnyBspatchAppliesOurPatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		out := filepath.Join(t.TempDir(), "new")
-		run(t, bspatch, write(t, "old", old), out, write(t, "patch", patch))
+		run(t, "bspatch", write(t, "old", old), out, write(t, "patch", patch))
 		if got, err := os.ReadFile(out); err != nil || !bytes.Equal(got, new) {
 			t.Errorf("%d bytes: the new file differs (%v)", size, err)
 		}
@@ -91,11 +81,11 @@ func TestAnyBspatchAppliesOurPatch(t *testing.T) {
 }
 
 func TestPatchOfAnyBsdiffIsApplied(t *testing.T) {
-	bsdiff := needTool(t, "bsdiff")
+	needs.Tools(t, "bsdiff")
 	for seed, size := range []int{1, 100, 5000, 300000} { // Debian's bsdiff cannot map an empty file
 		old, new := pair(uint64(seed), size)
 		out := filepath.Join(t.TempDir(), "patch")
-		run(t, bsdiff, write(t, "old", old), write(t, "new", new), out)
+		run(t, "bsdiff", write(t, "old", old), write(t, "new", new), out)
 		patch, err := os.ReadFile(out)
 		if err != nil {
 			t.Fatal(err)
@@ -180,7 +170,8 @@ func appendNumber(b []byte, v int64) []byte {
 
 func compress(t *testing.T, b []byte) []byte {
 	t.Helper()
-	cmd := exec.Command(needTool(t, "bzip2"), "-c")
+	needs.Tools(t, "bzip2")
+	cmd := exec.Command("bzip2", "-c")
 	cmd.Stdin = bytes.NewReader(b)
 	out, err := cmd.Output()
 	if err != nil {

@@ -5,25 +5,20 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/twinkeel/twinkeel/deltas"
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // compressors are what images are found compressed with: a filter, or nil.
 func compressors() map[string]func(t *testing.T, b []byte) []byte {
 	filter := func(name string, args ...string) func(*testing.T, []byte) []byte {
 		return func(t *testing.T, b []byte) []byte {
-			if _, err := exec.LookPath(name); err != nil {
-				if os.Getenv("CI") != "" {
-					t.Fatal(err)
-				}
-				t.Skipf("%s is not installed", name)
-			}
+			needs.Tools(t, name)
 			cmd := exec.Command(name, args...)
 			cmd.Stdin = bytes.NewReader(b)
 			out, err := cmd.Output()

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // tree is what an image is made of: contents by path.
@@ -23,12 +25,7 @@ type tree map[string][]byte
 func (tr tree) build(t *testing.T, kind string) []byte {
 	t.Helper()
 	tool := map[string]string{"erofs": "mkfs.erofs", "ext4": "mke2fs"}[kind]
-	if _, err := exec.LookPath(tool); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("%s is not installed", tool)
-	}
+	needs.Tools(t, tool)
 	dir := t.TempDir()
 	root, out := filepath.Join(dir, "root"), filepath.Join(dir, "image")
 	for path, b := range tr {

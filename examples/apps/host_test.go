@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // inside names the directory of the commands under test, in the process in which a story is
@@ -121,12 +123,7 @@ func apart(t *testing.T) {
 	t.Helper()
 	_, crun := exec.LookPath("crun")
 	_, runc := exec.LookPath("runc")
-	if os.Geteuid() != 0 || crun != nil && runc != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs root, and crun or runc: see .ci/install")
-		}
-		t.Skip("needs root, and crun or runc")
-	}
+	needs.That(t, os.Geteuid() == 0 && (crun == nil || runc == nil), "root, and crun or runc")
 	if err := buildCommands(); err != nil {
 		t.Fatal(err)
 	}

@@ -339,17 +339,11 @@ func TestAKilledWriterNeverLeavesATornFile(t *testing.T) {
 // The order of the system calls is the promise: content synced, renamed, directory
 // synced; and a new directory's own entry is synced before anything relies on it.
 func TestReplaceSyncsContentThenRenamesThenSyncsTheDirectory(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("strace is not installed (Debian: strace)")
-		}
-		t.Skip("strace is not installed (Debian: strace)")
-	}
+	needs.Tools(t, "strace")
 	top := t.TempDir()
 	dir := filepath.Join(top, "state")
 	trace := filepath.Join(t.TempDir(), "trace")
-	cmd := start(t, "once", dir, strace, "-f", "-y", "-qq", "-s", "4096", "-o", trace, "-e", "trace=mkdirat,mkdir,fsync,fdatasync,rename,renameat,renameat2")
+	cmd := start(t, "once", dir, "strace", "-f", "-y", "-qq", "-s", "4096", "-o", trace, "-e", "trace=mkdirat,mkdir,fsync,fdatasync,rename,renameat,renameat2")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		needs.That(t, !bytes.Contains(bytes.ToLower(out), []byte("ptrace")), fmt.Sprintf("leave to trace processes: %s", out))
 		t.Fatalf("%v: %s", err, out)

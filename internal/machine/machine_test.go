@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/release"
@@ -217,26 +218,17 @@ func TestUsageCountsAgentAndChildren(t *testing.T) {
 	}
 }
 
-// needRoot skips what only root can do with the given tool; in CI that is a failure.
-func needRoot(t *testing.T, tool string) {
+// needLoops is for tests of loop devices, and of partitions on them.
+func needLoops(t *testing.T) {
 	t.Helper()
-	skip := t.Skip
-	if os.Getenv("CI") != "" {
-		skip = t.Fatal
-	}
-	if os.Getuid() != 0 {
-		skip("needs root")
-	}
-	if _, err := exec.LookPath(tool); err != nil {
-		skip(err)
-	}
-	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		skip("no loop devices:", err)
-	}
+	needs.That(t, os.Geteuid() == 0, "root")
+	needs.Tools(t, "sgdisk")
+	_, err := os.Stat("/dev/loop-control")
+	needs.That(t, err == nil, "loop devices")
 }
 
 func TestADiskHasItsPartitionsWhereItsTableSays(t *testing.T) {
-	needRoot(t, "sgdisk")
+	needLoops(t)
 	path := filepath.Join(t.TempDir(), "disk.img")
 	d, err := CreateDisk(t.Context(), path, []Partition{{"root-a", 3 << 20}, {"boot-a", 1 << 20}})
 	if err != nil {
@@ -302,7 +294,7 @@ func TestHelperIsolated(t *testing.T) {
 }
 
 func TestNothingOutlivesAnIsolatedProcessThatIsKilled(t *testing.T) {
-	needRoot(t, "sgdisk")
+	needLoops(t)
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperIsolated$", "-test.v")
 	cmd.Env = append(os.Environ(), "TWINKEEL_TEST_ISOLATED="+dir)

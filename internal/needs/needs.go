@@ -23,6 +23,6 @@ func Tools(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		_, err := exec.LookPath(name)
-		That(t, err == nil, name)
+		That(t, err == nil, name+" (see .ci/install)")
 	}
 }

@@ -40,7 +40,7 @@ func end(test func(testing.TB)) string {
 func TestWhatIsAbsentIsSkippedLoudlyAndFailsInCI(t *testing.T) {
 	for _, c := range []struct{ ci, tool, want string }{
 		{"", "sh", "runs"}, {"true", "sh", "runs"},
-		{"", "no-such-tool", "is skipped: needs no-such-tool"}, {"true", "no-such-tool", "fails: needs no-such-tool"},
+		{"", "no-such-tool", "is skipped: needs no-such-tool (see .ci/install)"}, {"true", "no-such-tool", "fails: needs no-such-tool (see .ci/install)"},
 	} {
 		t.Setenv("CI", c.ci)
 		if got := end(func(t testing.TB) { Tools(t, "sh", c.tool) }); got != c.want {

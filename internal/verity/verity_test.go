@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/release"
 )
 
@@ -72,10 +73,7 @@ func needVeritysetup(t *testing.T) string {
 			return found
 		}
 	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("veritysetup is missing: install the Debian package cryptsetup-bin")
-	}
-	t.Skip("veritysetup is missing: install the Debian package cryptsetup-bin")
+	needs.Tools(t, "veritysetup")
 	return ""
 }
 

@@ -2,11 +2,14 @@ package vm
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // bootLimit is how long one boot may take. An idle machine takes four seconds; a limit
@@ -27,12 +30,7 @@ func newRig(t *testing.T) rig {
 		t.Skip("boots virtual machines: not in short mode")
 	}
 	tools, err := FindTools("../../.cache/vm")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("NO REAL BOOT IS TESTED: ", err)
-	}
+	needs.That(t, err == nil, fmt.Sprintf("what boots a real machine: %v", err))
 	r := rig{Tools: tools, guest: filepath.Join(t.TempDir(), "guest")}
 	if r.kernel, err = os.ReadFile(tools.Kernel); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/internal/verity"
 	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
@@ -162,12 +163,7 @@ func TestMountPointsAreDirectoriesOfTheImageItself(t *testing.T) {
 // apart runs a test in a mount namespace of its own, on a thread that is thrown away.
 func apart(t *testing.T, do func()) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs root, for mounts")
-		}
-		t.Skip("needs root, for mounts")
-	}
+	needs.That(t, os.Geteuid() == 0, "root, for mounts")
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlock it

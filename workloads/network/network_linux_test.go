@@ -12,18 +12,15 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // apart runs a test in network and mount namespaces of its own, on a thread that is
 // thrown away.
 func apart(t *testing.T, do func()) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs root, for networks")
-		}
-		t.Skip("needs root, for networks")
-	}
+	needs.That(t, os.Geteuid() == 0, "root, for networks")
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlock it

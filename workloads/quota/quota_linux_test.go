@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/workloads/quota"
 	"github.com/twinkeel/twinkeel/workloads/vm"
 )
@@ -39,13 +40,8 @@ func TestAFileSystemWithProjectQuotasStopsWhoWritesMoreAndNobodyElse(t *testing.
 	const cache = "../../.cache/vm"
 	kernels, _ := filepath.Glob(cache + "/boot/vmlinuz-*")
 	trees, _ := filepath.Glob(cache + "/lib/modules/*/kernel")
-	_, err := exec.LookPath("qemu-system-x86_64")
-	if err != nil || len(kernels) != 1 || len(trees) != 1 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("needs QEMU and the kernel of .ci/install e2e")
-		}
-		t.Skip("needs QEMU and the kernel of .ci/install e2e")
-	}
+	needs.Tools(t, "qemu-system-x86_64")
+	needs.That(t, len(kernels) == 1 && len(trees) == 1, "the kernel of .ci/install e2e")
 	dir := t.TempDir()
 	init := filepath.Join(dir, "init")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", init, "github.com/twinkeel/twinkeel/internal/probes/quotas")

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/twinkeel/twinkeel/internal/erofs"
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 var epoch = Options{Time: time.Unix(1700000000, 0)}
@@ -232,10 +233,7 @@ type zeroReader struct{}
 func (zeroReader) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
 func TestFsckFindsNoFault(t *testing.T) {
-	fsck, err := exec.LookPath("fsck.erofs")
-	if err != nil {
-		missing(t, "fsck.erofs is not installed (erofs-utils)")
-	}
+	needs.Tools(t, "fsck.erofs")
 	for i := range 20 {
 		tree := sample(t)
 		if i > 0 {
@@ -245,17 +243,8 @@ func TestFsckFindsNoFault(t *testing.T) {
 		if err := os.WriteFile(name, write(t, tree), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command(fsck, name).CombinedOutput(); err != nil {
+		if out, err := exec.Command("fsck.erofs", name).CombinedOutput(); err != nil {
 			t.Fatalf("image %d: %v\n%s", i, err, out)
 		}
 	}
-}
-
-// missing skips for want of a tool, but not where it has to be.
-func missing(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
 }

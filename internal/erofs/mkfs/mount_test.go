@@ -20,9 +20,7 @@ import (
 
 // The kernel is the judge of what was written: it says of every node what the tree said.
 func TestKernelReadsWhatTheTreeSays(t *testing.T) {
-	if os.Getuid() != 0 {
-		missing(t, "mounting needs root")
-	}
+	needs.That(t, os.Geteuid() == 0, "root, for mounts")
 	dir := t.TempDir()
 	for i := range 30 {
 		tree := sample(t)

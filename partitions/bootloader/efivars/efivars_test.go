@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/twinkeel/twinkeel/internal/needs"
 )
 
 // fake returns a directory in the form of an efivarfs with three boot entries.
@@ -31,12 +33,7 @@ func fake(t *testing.T) Store {
 }
 
 func TestEfibootmgrSeesWhatIsWritten(t *testing.T) {
-	if _, err := exec.LookPath("efibootmgr"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%v: run .ci/install e2e", err)
-		}
-		t.Skip(err)
-	}
+	needs.Tools(t, "efibootmgr")
 	s := fake(t)
 	if err := s.First(1); err != nil {
 		t.Fatal(err)

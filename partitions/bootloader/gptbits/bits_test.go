@@ -8,16 +8,12 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 )
 
 func TestSgdiskSetsTheBitsThatAreRead(t *testing.T) {
-	if _, err := exec.LookPath("sgdisk"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%v: run .ci/install e2e", err)
-		}
-		t.Skip(err)
-	}
+	needs.Tools(t, "sgdisk")
 	disk := filepath.Join(t.TempDir(), "disk")
 	if err := os.WriteFile(disk, nil, 0o600); err != nil {
 		t.Fatal(err)

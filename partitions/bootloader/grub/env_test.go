@@ -8,19 +8,9 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-)
 
-// needTool skips a test without a tool of GRUB's, but not in CI, which installs it.
-func needTool(t testing.TB, name string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err == nil {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is not installed (Debian: grub-common)", name)
-	}
-	t.Skipf("%s is not installed (Debian: grub-common)", name)
-}
+	"github.com/twinkeel/twinkeel/internal/needs"
+)
 
 const vectors = "../../../testdata/grubenv"
 
@@ -76,7 +66,7 @@ func TestVectorsReadAsGrubEditenvReadsThem(t *testing.T) {
 }
 
 func TestWhatIsEncodedGrubEditenvReadsAndChanges(t *testing.T) {
-	needTool(t, "grub-editenv")
+	needs.Tools(t, "grub-editenv")
 	e := &Env{}
 	vars := []Variable{{"a", "1"}, {"b", `back\slash`}, {"c", "two\nlines"}, {"empty", ""}, {"d", "=x=#"}}
 	if err := e.SetFirst(vars, isOurs); err != nil {

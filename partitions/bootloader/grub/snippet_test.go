@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/partitions"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/partitions/bootloader/bootloadertest"
@@ -42,7 +43,7 @@ func TestSnippetIsTheGoldenOneAndGRUBReadsIt(t *testing.T) {
 	if got != string(want) {
 		t.Errorf("the script is another one now; look at it, and run the test with UPDATE=1:\n%s", got)
 	}
-	needTool(t, "grub-script-check")
+	needs.Tools(t, "grub-script-check")
 	if out, err := exec.Command("grub-script-check", golden).CombinedOutput(); err != nil {
 		t.Errorf("grub-script-check: %v: %s", err, out)
 	}
@@ -136,8 +137,7 @@ func bootFiles(t *testing.T, dir string, slots ...partitions.Slot) {
 }
 
 func TestTheScriptDoesWhatTheModelDoes(t *testing.T) {
-	needTool(t, "grub-editenv")
-	needTool(t, "bash")
+	needs.Tools(t, "grub-editenv", "bash")
 	dir := t.TempDir()
 	bootFiles(t, dir, partitions.A, partitions.B)
 	n := 0
@@ -222,8 +222,7 @@ func TestTheScriptDoesWhatTheModelDoes(t *testing.T) {
 }
 
 func TestTheScriptFallsBackInTheSameBootAndSaysSo(t *testing.T) {
-	needTool(t, "grub-editenv")
-	needTool(t, "bash")
+	needs.Tools(t, "grub-editenv", "bash")
 	armed, err := standing().Arm(partitions.B, 3)
 	if err != nil {
 		t.Fatal(err)
@@ -240,8 +239,7 @@ func TestTheScriptFallsBackInTheSameBootAndSaysSo(t *testing.T) {
 }
 
 func TestTheScriptStartsNoTrialThatItCannotCount(t *testing.T) {
-	needTool(t, "grub-editenv")
-	needTool(t, "bash")
+	needs.Tools(t, "grub-editenv", "bash")
 	armed, err := standing().Arm(partitions.B, 3)
 	if err != nil {
 		t.Fatal(err)

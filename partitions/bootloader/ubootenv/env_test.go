@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twinkeel/twinkeel/internal/needs"
 	"github.com/twinkeel/twinkeel/partitions/bootloader"
 	"github.com/twinkeel/twinkeel/partitions/bootloader/bootloadertest"
 )
@@ -18,16 +19,6 @@ import (
 const size = 0x2000
 
 var vars = Variables{"bootcmd": "run twinkeel", "bootdelay": "0", "empty": "", "twinkeel_a_tries": "3", "eq": "a=b"}
-
-func needTool(t *testing.T, name string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%v: run .ci/install e2e", err)
-		}
-		t.Skip(err)
-	}
-}
 
 func run(t *testing.T, in, name string, args ...string) string {
 	t.Helper()
@@ -41,7 +32,7 @@ func run(t *testing.T, in, name string, args ...string) string {
 }
 
 func TestWhatMkenvimageWritesIsReadAndWrittenAlike(t *testing.T) {
-	needTool(t, "mkenvimage")
+	needs.Tools(t, "mkenvimage")
 	text := ""
 	for _, name := range []string{"bootcmd", "bootdelay", "empty", "eq", "twinkeel_a_tries"} {
 		text += name + "=" + vars[name] + "\n"
@@ -130,7 +121,7 @@ func TestTheCopyThatCountsIsDurableBeforeTheOtherIsWritten(t *testing.T) {
 }
 
 func TestFwPrintenvReadsWhatPairWrites(t *testing.T) {
-	needTool(t, "fw_printenv")
+	needs.Tools(t, "fw_printenv")
 	pair, config, d, save, load := files(t)
 	for i := range 300 { // beyond the wrap of the flags
 		v := maps.Clone(vars)
