@@ -16,7 +16,8 @@
 // repairs before. At every moment one of them is whole, and reader and loader, which go by
 // the same rule, agree which. The loader counts trials in the first copy only; when it has
 // to go by the second one it starts no trial. So the older content that a second copy can
-// hold after a crash never decides over an unproven slot.
+// hold after a crash never decides over an unproven slot. What systemd-boot goes by are
+// names of files: sdboot makes them anew where it cannot know that they are on the disk.
 //
 // The package itself does no input or output; it imports partitions and release.
 package bootloader

@@ -41,12 +41,16 @@ type Loader struct {
 	kernels Kernels
 	record  *record.Record
 	kernel  running.Kernel
+	// settled is whether what the entries read as is on the disk, as far as this process knows.
+	// What another one wrote and did not sync before it was killed reads like all else, and so
+	// does what could not be synced, which is never written any more.
+	settled bool
 }
 
 // New returns the loader over the given entries; block holds what entries cannot, and
 // kernel tells what runs.
 func New(entries Directory, block bootloader.Block, kernels Kernels, kernel running.Kernel) *Loader {
-	return &Loader{entries, kernels, record.On(block), kernel}
+	return &Loader{entries: entries, kernels: kernels, record: record.On(block), kernel: kernel}
 }
 
 // Create lays out a record that holds s and the given descriptions, as whoever makes the
@@ -140,8 +144,10 @@ func (l *Loader) Store(ctx context.Context, s bootloader.State) error {
 }
 
 // setEntries adds the entries that s needs, the first one first, and then removes all
-// others of ours. At every moment there is one that s, or what was before, would start.
-func (l *Loader) setEntries(s bootloader.State) error {
+// others of ours. At every moment there is one on the disk that s, or what was before, would
+// start: nothing is kept that may not be there.
+func (l *Loader) setEntries(s bootloader.State) (err error) {
+	defer func() { l.settled = err == nil }()
 	list, used, err := l.scan()
 	if err != nil {
 		return err
@@ -158,7 +164,7 @@ func (l *Loader) setEntries(s bootloader.State) error {
 	}
 	keep, add, err := plan(s, first, list, used, func(e entry) bool {
 		got, err := l.entries.Read(e.name())
-		return err == nil && bytes.Equal(got, want[e.slot])
+		return l.settled && err == nil && bytes.Equal(got, want[e.slot])
 	})
 	if err != nil {
 		return err
@@ -267,7 +273,7 @@ func (l *Loader) prune(keep []entry) error {
 		if err != nil {
 			return fmt.Errorf("boot entry %s: %w", name, err)
 		}
-		for off := (len(content) - 1) / sector * sector; live(content) && off >= 0; off -= sector {
+		for off := (len(content) - 1) / sector * sector; (live(content) || !l.settled) && off >= 0; off -= sector {
 			blank := bytes.Repeat([]byte("\n"), min(sector, len(content)-off))
 			if err := l.entries.Write(name, blank, int64(off)); err != nil {
 				return fmt.Errorf("boot entry %s: %w", name, err)
