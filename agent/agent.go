@@ -90,7 +90,8 @@ type Agent struct {
 	judging *health.Judge  // of the trial in this boot, once it began
 	prices  []priced       // of blocks, as they were found out; the newest last
 
-	appStore    *store // of applications; nil until it is needed
+	appsOpen    sync.Mutex // guards appStore alone, which is made when it is first needed
+	appStore    *store
 	appVerdict  Verdict
 	appReason   *Reason // of the verdict
 	appAgainst  *Reason // what is against a transaction that only fetches
@@ -100,9 +101,8 @@ type Agent struct {
 	// appVerified are images of applications as this process found them to be whole.
 	appVerified map[release.Digest]workloads.Identity
 	// appLate says until when the updates of applications wait whose data took too long to copy.
-	appLate map[string]time.Time
-	// appRestarted is the transaction for which the old set was started once more.
-	appRestarted uint64
+	appLate      map[string]time.Time
+	appRestarted uint64 // the transaction for which the old set was started once more
 
 	mem        sync.Mutex         // guards what follows
 	wake       context.CancelFunc // ends the daemon's nap
@@ -161,7 +161,7 @@ func New(o Options) (*Agent, error) {
 	return &Agent{
 		o: o, log: o.Log,
 		net: o.Net,
-		st:  &store{dir: o.State, err: o.StateErr, reads: o.StateFormat, writes: 1, known: o.Records},
+		st:  &store{dir: o.State, err: o.StateErr, reads: o.StateFormat, writes: new(1), known: o.Records},
 	}, nil
 }
 
@@ -278,14 +278,14 @@ func (a *Agent) prepare(ctx context.Context, m machine) error {
 	if a.st.dir == nil {
 		return nil
 	}
-	if err := a.st.settle(); err != nil || a.ready {
+	if err := a.settleStores(); err != nil || a.ready {
 		return err
 	}
 	other, err := a.st.pointer(m.boot.Slot.Other())
 	if err != nil && !errors.Is(err, errDamaged) {
 		return err
 	}
-	a.st.writes = min(a.st.reads, max(other.ReadsFormat, 1))
+	*a.st.writes = min(a.st.reads, max(other.ReadsFormat, 1))
 	if err := a.recoverState(ctx, m); err != nil {
 		return err
 	}

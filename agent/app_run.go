@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -98,8 +99,12 @@ func (a *Agent) runApp(ctx context.Context, m machine, w DeployedApp) error {
 	if err != nil {
 		return err
 	}
-	if l, has := live[w.Name]; has && l.Generation != w.Generation && m.record.Slots[m.boot.Slot].Successful {
+	l, has := live[w.Name]
+	if has && l.Generation != w.Generation && m.record.Slots[m.boot.Slot].Successful {
 		return &Refusal{Reason{CodeDataFormat, fmt.Sprintf("app %s %s does not read the data of generation %s, which was written since; to go on with its own: twinkeel app data restore %s %s", w.Name, w.Version, l.Generation, w.Name, w.Generation)}, nil}
+	}
+	if mf, err := a.appManifest(w.App); err == nil && has && l.Generation == w.Generation && mf.Update.DataReads < l.DataFormat {
+		return &Refusal{Reason{CodeDataFormat, fmt.Sprintf("app %s %s does not read the data of generation %s any more, which a newer version wrote to; what is kept beside it: twinkeel app data list %s", w.Name, w.Version, w.Generation, w.Name)}, nil}
 	}
 	if !a.sealed(w) {
 		d, err := a.running(m)
@@ -113,17 +118,22 @@ func (a *Agent) runApp(ctx context.Context, m machine, w DeployedApp) error {
 	return a.startApp(ctx, w)
 }
 
-// adoptLive is for a machine that fell back by itself from a committed release: its apps
-// go on with the data that was written since, where their manifests say that they read
-// it. The others are held by runApp, with their own data untouched.
+// adoptLive is for a machine whose slot is not the one that the newest data was committed
+// with: it fell back by itself from a committed release, or came back to one. Its apps go on with
+// the data that was written since, where their manifests say that they read it. The others are
+// held by runApp, with their own data untouched.
 func (a *Agent) adoptLive(m machine, d *Deployment) (*Deployment, error) {
 	if !m.record.Slots[m.boot.Slot].Successful || a.underWay(m) != Idle && a.underWay(m) != Staging {
 		return d, nil
+	}
+	if _, err := a.st.journal(); err != nil && !absent(err) && !errors.Is(err, errDamaged) {
+		return d, err // it may tell of a commit that is not finished
 	}
 	live, err := a.live(m)
 	if err != nil {
 		return d, err
 	}
+	raised := maps.Clone(live)
 	next := *d
 	next.Workloads = slices.Clone(d.Workloads)
 	changed := false
@@ -137,10 +147,15 @@ func (a *Agent) adoptLive(m machine, d *Deployment) (*Deployment, error) {
 			continue
 		}
 		next.Workloads[i].Generation, next.Workloads[i].Base = l.Generation, ""
+		raised[w.Name] = liveApp{l.Generation, max(l.DataFormat, mf.Update.DataFormat)}
 		changed = true
 	}
 	if !changed {
 		return d, nil
+	}
+	// Said before they write to it, and never taken back: what they write an older one may not read.
+	if err := a.saveApps(fileLive, &liveRecord{raised}); err != nil {
+		return d, err
 	}
 	next.Created = a.now()
 	n, err := a.st.newDeployment(next)

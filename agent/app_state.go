@@ -133,6 +133,8 @@ type manifestRecord struct {
 
 // appState is the store below the state directory, made when it is first needed.
 func (a *Agent) appState() (*store, error) {
+	a.appsOpen.Lock() // questions are answered at any time
+	defer a.appsOpen.Unlock()
 	if a.appStore == nil {
 		if a.st.dir == nil {
 			return nil, a.st.missing()
@@ -141,9 +143,8 @@ func (a *Agent) appState() (*store, error) {
 		if err != nil {
 			return nil, &Refusal{Reason{CodeState, err.Error()}, err}
 		}
-		a.appStore = &store{dir: dir, reads: a.st.reads, known: a.st.known}
+		a.appStore = &store{dir: dir, reads: a.st.reads, writes: a.st.writes, known: a.st.known}
 	}
-	a.appStore.writes = a.st.writes
 	return a.appStore, nil
 }
 
@@ -326,9 +327,10 @@ func (a *Agent) commitLive(m machine, d *Deployment) error {
 	for _, w := range d.Workloads {
 		next[w.Name] = liveApp{w.Generation, a.dataFormat(w)}
 	}
-	if maps.Equal(old, next) {
+	if len(next) == 0 {
 		return nil
 	}
+	// Also if it reads as it has to: whoever wrote it may have been killed before it was durable.
 	return a.saveApps(fileLive, &liveRecord{next})
 }
 

@@ -43,8 +43,17 @@ func (a *Agent) commit(ctx context.Context, m machine, t *Transaction) error {
 	return a.store(ctx, s)
 }
 
-// finishCommit brings the state directory in line with the commit.
+// finishCommit brings the state directory in line with the commit. The pointer is last of what
+// the next version's data hangs on: until it says committed, a lost journal is rebuilt to this
+// point.
 func (a *Agent) finishCommit(m machine, t *Transaction) error {
+	to, err := a.st.deployment(t.To)
+	if err != nil {
+		return err
+	}
+	if err := a.commitLive(m, to); err != nil {
+		return err
+	}
 	p, err := a.st.pointer(t.Slot)
 	if err != nil {
 		return err
@@ -58,18 +67,11 @@ func (a *Agent) finishCommit(m machine, t *Transaction) error {
 	if err := a.raiseEpoch(m.record.Epoch); err != nil {
 		return err
 	}
-	to, err := a.st.deployment(t.To)
-	if err != nil {
-		return err
-	}
 	if to != nil {
 		// It was denied once and was installed by force: now it has proven itself.
 		if _, err := a.st.undeny(to.Digest); err != nil {
 			return err
 		}
-	}
-	if err := a.commitLive(m, to); err != nil {
-		return err
 	}
 	e := HistoryEntry{Result: "committed", Text: strings.Join(a.judged.Reasons, "; ")}
 	if t.Kind == KindRollback {

@@ -61,7 +61,7 @@ func FuzzJournal(f *testing.F) {
 
 func readAll(t *testing.T, b []byte) {
 	t.Helper()
-	s := &store{dir: oneFile{}, reads: StateFormat, writes: StateFormat, known: &Records{}}
+	s := &store{dir: oneFile{}, reads: StateFormat, writes: new(StateFormat), known: &Records{}}
 	d := s.dir.(oneFile)
 	for _, name := range []string{fileJournal, fileDenials, fileHistory, fileHold, fileHost, fileCheckpoint, pointerFile(partitions.A), deploymentFile(1), copyOf(deploymentFile(1))} {
 		d[name] = b

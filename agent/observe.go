@@ -73,7 +73,7 @@ func (a *Agent) journal(m machine) (Transaction, error) {
 			return t, nil
 		}
 		if a.undecided(m) {
-			return a.rebuilt(t.Seq, m.boot.Slot)
+			return a.rebuilt(m, t.Seq, m.boot.Slot)
 		}
 	default:
 		return t, err
@@ -83,7 +83,7 @@ func (a *Agent) journal(m machine) (Transaction, error) {
 	case t.Phase == Armed || t.Phase == Reverting:
 		return a.withVerdict(m, t), nil
 	case m.onTrial():
-		r, err := a.rebuilt(t.Seq, running)
+		r, err := a.rebuilt(m, t.Seq, running)
 		if t.Phase == Staged && t.Slot == running {
 			// It was armed since, and the journal is again what it was before. What is tried, and
 			// on which data, the pointer says.
@@ -95,7 +95,10 @@ func (a *Agent) journal(m machine) (Transaction, error) {
 		return t, nil
 	}
 	if r := m.record.Slots[other]; r.Priority > 0 && !r.Successful {
-		return a.rebuilt(t.Seq, other)
+		return a.rebuilt(m, t.Seq, other)
+	}
+	if p, err := a.st.pointer(running); err == nil && p.Current != 0 && !p.Committed && m.record.Slots[running].Successful {
+		return a.rebuilt(m, t.Seq, running) // a commit that was not finished when its journal was lost
 	}
 	return t, nil
 }
@@ -140,7 +143,7 @@ func (a *Agent) undecided(m machine) bool {
 
 // rebuilt is the armed transaction that the boot record tells of, with nothing known
 // but the slot.
-func (a *Agent) rebuilt(seq uint64, slot partitions.Slot) (Transaction, error) {
+func (a *Agent) rebuilt(m machine, seq uint64, slot partitions.Slot) (Transaction, error) {
 	p, err := a.st.pointer(slot)
 	if err != nil && !errors.Is(err, errDamaged) && a.st.dir != nil {
 		return Transaction{}, err
@@ -149,7 +152,11 @@ func (a *Agent) rebuilt(seq uint64, slot partitions.Slot) (Transaction, error) {
 	if err != nil && !errors.Is(err, errDamaged) && a.st.dir != nil {
 		return Transaction{}, err
 	}
-	return Transaction{Seq: seq + 1, Phase: Armed, Kind: KindUpdate, Slot: slot, From: o.Current, To: p.Current, Arms: 1}, nil
+	kind := KindUpdate
+	if p.Committed && !m.record.Slots[slot].Successful {
+		kind = KindRollback // what an update brings was not committed yet
+	}
+	return Transaction{Seq: seq + 1, Phase: Armed, Kind: kind, Slot: slot, From: o.Current, To: p.Current, Arms: 1}, nil
 }
 
 // rebuiltReverting is the transaction that was going back when its journal was lost: the

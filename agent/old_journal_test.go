@@ -3,6 +3,7 @@ package agent_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/twinkeel/twinkeel/agent"
 	"github.com/twinkeel/twinkeel/internal/sim"
@@ -163,4 +164,22 @@ func TestWhatCouldNotBeSyncedIsWrittenAgain(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAWayBackByHandIsOneWhenItsJournalIsLost(t *testing.T) {
+	killedEverywhere(t, stories[4], func(h *history) bool {
+		j := h.m.Journal()
+		if j.Kind != agent.KindRollback || h.m.Running() != h.w.first || !h.onTrial(j.Slot) {
+			return false
+		}
+		h.m.State.Damage("journal.json", []byte("{"))
+		for range 10 {
+			h.m.Process(sim.Once)
+			h.m.Pass(7 * time.Hour)
+		}
+		if h.m.Running() != h.w.first || h.deniedCode(h.new) != agent.CodeByHand {
+			t.Errorf("an operator went back, and %s runs; what was left is denied as %q", h.m.Running(), h.deniedCode(h.new))
+		}
+		return true
+	})
 }

@@ -207,7 +207,8 @@ func (a *Agent) next(t Transaction) time.Duration {
 	return wait
 }
 
-// underWay is the phase of the transaction, as far as the journal can be read.
+// underWay is the phase of the transaction; where the journal cannot be read, Idle unless the
+// boot record tells of a trial. Whoever needs to know that nothing is under way reads the journal.
 func (a *Agent) underWay(m machine) Phase {
 	t, err := a.st.journal()
 	switch {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,10 +42,10 @@ type store struct {
 	dir    durable.Dir // nil: there is no state directory
 	err    error       // why dir is nil
 	reads  int         // newest format that can be read
-	writes int         // format that is written
+	writes *int        // format that is written; the stores of a host share it
 	known  *Records
-	// doubtful are files that read as they were written, although writing them failed: a power
-	// cut may bring back what was there before.
+	// doubtful are files that read as they were written, or not at all, although writing them
+	// failed: a power cut may bring back what was there before.
 	doubtful map[string]bool
 }
 
@@ -138,7 +139,7 @@ func (s *store) save(name string, v any) error {
 			t = nil
 		}
 	}
-	e := &envelope{Format: s.writes, Body: body}
+	e := &envelope{Format: *s.writes, Body: body}
 	e.SHA256 = e.sum()
 	b := e.encode()
 	s.known.wrote(b, e, t)
@@ -148,10 +149,13 @@ func (s *store) save(name string, v any) error {
 // replace durably replaces a file.
 func (s *store) replace(name string, b []byte) error {
 	if err := s.dir.Replace(name, b); err != nil {
-		if s.doubtful == nil {
-			s.doubtful = map[string]bool{}
+		// On a full disk nothing was replaced, and what makes room must not wait for it.
+		if got, rerr := s.dir.Read(name); rerr == nil && bytes.Equal(got, b) || rerr != nil && !absent(rerr) {
+			if s.doubtful == nil {
+				s.doubtful = map[string]bool{}
+			}
+			s.doubtful[name] = true
 		}
-		s.doubtful[name] = true
 		return &Refusal{Reason{CodeState, fmt.Sprintf("write state %s: %v", name, err)}, err}
 	}
 	delete(s.doubtful, name)
@@ -168,7 +172,23 @@ func (s *store) settle() error {
 	return nil
 }
 
-// rewrite makes a file durable as it reads, and with it every name of the directory.
+// settleStores settles what the agent wrote and what it wrote of applications.
+func (a *Agent) settleStores() error {
+	a.appsOpen.Lock()
+	stores := []*store{a.st, a.appStore}
+	a.appsOpen.Unlock()
+	for _, s := range stores {
+		if s == nil {
+			continue
+		}
+		if err := s.settle(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewrite makes a file durable as it reads, and with it every name of its directory.
 func (s *store) rewrite(name string) error {
 	b, err := s.dir.Read(name)
 	if absent(err) {

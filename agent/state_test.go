@@ -17,7 +17,7 @@ func testStore(t *testing.T, format int) *store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &store{dir: d, reads: format, writes: format, known: &Records{}}
+	return &store{dir: d, reads: format, writes: &format, known: &Records{}}
 }
 
 func TestDamageIsToldFromAbsence(t *testing.T) {
@@ -90,7 +90,7 @@ func TestNewerFormatIsRefusedNotGuessed(t *testing.T) {
 	if err := newer.save(fileJournal, &Transaction{Phase: Staged}); err != nil {
 		t.Fatal(err)
 	}
-	older := &store{dir: newer.dir, reads: 1, writes: 1, known: &Records{}}
+	older := &store{dir: newer.dir, reads: 1, writes: new(1), known: &Records{}}
 	var tx Transaction
 	err := older.load(fileJournal, &tx)
 	if err == nil || absent(err) || errors.Is(err, errDamaged) {
