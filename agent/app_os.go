@@ -207,11 +207,18 @@ func (a *Agent) readsRunningData(m machine, p Pointer, r Request) error {
 	}
 	for _, w := range to.Workloads {
 		old, has := running.App(w.Name)
-		if mf, err := a.appManifest(w.App); has && err == nil && mf.Update.DataReads < a.dataFormat(old) {
+		if has && !a.readsDataOf(w, old) {
 			return &Refusal{Reason{CodeDataFormat, fmt.Sprintf("app %s %s does not read the data that %s wrote: --data=restore goes back to its own", w.Name, w.Version, old.Version)}, nil}
 		}
 	}
 	return nil
+}
+
+// readsDataOf reports whether one version of an application reads what another one writes, as far
+// as is known.
+func (a *Agent) readsDataOf(w, old DeployedApp) bool {
+	mf, err := a.appManifest(w.App)
+	return err != nil || mf.Update.DataReads >= a.dataFormat(old)
 }
 
 // trialSet is what the trial runs, each with the generation that it begins from.
@@ -224,7 +231,8 @@ func (a *Agent) trialSet(ctx context.Context, m machine, t *Transaction, d *Depl
 	if t.Kind == KindRollback {
 		for _, w := range d.Workloads {
 			w.Base = w.Generation
-			if old, has := running.App(w.Name); has && t.Data != "restore" {
+			// By force an application goes back, too, that cannot keep the data: to its own.
+			if old, has := running.App(w.Name); has && t.Data != "restore" && a.readsDataOf(w, old) {
 				w.Base = old.Generation
 			}
 			set = append(set, w)

@@ -63,7 +63,11 @@ func (c *cli) rollback() *cobra.Command {
 		Use:   "rollback",
 		Short: "Go back to the release in the other slot",
 		Long: `Verify the release in the other slot and reboot into it. The release that is left is
-not installed again by itself. It needs neither daemon nor network.`,
+not installed again by itself. It needs neither daemon nor network.
+
+Applications go on with the data of today. If one does not read it, the rollback is
+refused; with --data=restore all of them go back to the data that they had then, with
+--force that one alone. What is left of newer data is kept.`,
 		Example: "  twinkeel rollback --reason 'printing is broken'\n  twinkeel rollback --force --reason 'below the epoch, until the fix is out'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

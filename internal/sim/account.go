@@ -27,6 +27,7 @@ type account struct {
 	records   map[*byte]any             // what files of the state directory say, a *read of what they hold
 	appTrial  appTrial                  // of applications, the newest one
 	failures  failures
+	ran       map[string]ran // what runs of applications, by name
 }
 
 // afterwards holds the laws against what a process has left behind, whatever its end.

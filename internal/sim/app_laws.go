@@ -1,10 +1,13 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
 	"github.com/twinkeel/twinkeel/agent"
+	"github.com/twinkeel/twinkeel/partitions"
+	"github.com/twinkeel/twinkeel/release"
 	"github.com/twinkeel/twinkeel/workloads"
 )
 
@@ -24,6 +27,41 @@ func (m *Machine) allOrNothing(u workloads.Unit) {
 	digest, _ := u.Manifest.Digest() // Start has worked it out before
 	if w, has := d.App(u.Name()); !has || w.App != digest || w.Generation != u.Generation {
 		m.broke(7, "app %s %s is started on %s; the pointer of slot %s says %+v", u.Name(), u.Manifest.Version, u.Generation, m.boot.Slot, d.Workloads)
+	}
+}
+
+// ran is what an application was started on last.
+type ran struct {
+	slot       partitions.Slot
+	app        release.Digest
+	generation string
+}
+
+// dataIsGoneOnWith is law 6 for a unit that is about to be started: a committed slot starts the
+// version that ran in it last on what that one wrote. Where one is tried, or an operator goes
+// back, data may be that of before.
+func (m *Machine) dataIsGoneOnWith(u workloads.Unit) {
+	digest, _ := u.Manifest.Digest() // Start has worked it out before
+	last, is := m.ran[u.Name()], ran{m.boot.Slot, digest, u.Generation}
+	m.ran[u.Name()] = is
+	if last.slot != is.slot || last.app != is.app || last.generation == is.generation || !m.Record().Slots[is.slot].Successful {
+		return
+	}
+	if _, trying := trialIn(m, m.State.subs["apps"].view); trying {
+		return
+	}
+	wrote, now := m.Apps.data[u.Name()][last.generation], m.Apps.data[u.Name()][is.generation]
+	if wrote != nil && !bytes.HasPrefix(now.content, wrote.content) {
+		m.broke(6, "app %s %s ran on %s, and is started on %s, which lacks what it wrote", u.Name(), u.Manifest.Version, last.generation, is.generation)
+	}
+}
+
+// readsItsData is law 7 for a unit that is about to be started or tried: a version reads what
+// was written to its data.
+func (m *Machine) readsItsData(u workloads.Unit) {
+	v, reads := m.Apps.data[u.Name()][u.Generation], u.Manifest.Update.DataReads
+	if v != nil && v.format > reads {
+		m.broke(7, "app %s %s, which reads data up to format %d, is started on %s, which holds format %d", u.Name(), u.Manifest.Version, reads, u.Generation, v.format)
 	}
 }
 

@@ -66,6 +66,7 @@ func (p *Applications) process(u workloads.Unit) (*process, error) {
 	}
 	if !u.Rehearsal {
 		p.mayTry(u)
+		p.mayRead(u)
 	}
 	return &process{u, a, p.w.age}, nil
 }
@@ -93,6 +94,7 @@ func (p *Applications) write(q *process) {
 	}
 	v := p.data[q.unit.Name()][q.unit.Generation]
 	v.content = append(v.content, q.app.Manifest.Version.String()+"\n"...)
+	v.format = max(v.format, q.app.Manifest.Update.DataFormat)
 }
 
 // Stop implements workloads.Runner. It ends what is tried, too.

@@ -106,6 +106,7 @@ type Applications struct {
 	kept    map[string]string          // app/generation → what it held when it was seen last
 	mayRun  func(workloads.Unit)       // law 7
 	mayTry  func(workloads.Unit)       // law 15
+	mayRead func(workloads.Unit)       // law 7
 	downs   func()                     // is called when one takes the machine down
 }
 
@@ -113,6 +114,7 @@ type Applications struct {
 type volume struct {
 	made    int
 	content []byte
+	format  int // the newest that something wrote to it
 }
 
 // process is a unit that was started.
@@ -125,7 +127,7 @@ type process struct {
 // NewApplications gives a machine applications; published are all that it may meet.
 func (m *Machine) NewApplications(published ...*App) *Applications {
 	p := &Applications{w: m.World, apps: published, disks: map[release.Digest]*Disk{}, sealed: map[release.Digest]bool{},
-		data: map[string]map[string]*volume{}, running: map[string]*process{}, trials: map[string]*process{}, served: map[string]map[string]bool{}, kept: map[string]string{}, mayRun: m.allOrNothing, mayTry: m.appTrialsEnd, downs: m.downs}
+		data: map[string]map[string]*volume{}, running: map[string]*process{}, trials: map[string]*process{}, served: map[string]map[string]bool{}, kept: map[string]string{}, mayRun: func(u workloads.Unit) { m.allOrNothing(u); m.dataIsGoneOnWith(u) }, mayTry: m.appTrialsEnd, mayRead: m.readsItsData, downs: m.downs}
 	m.World.parts = append(m.World.parts, p)
 	m.Apps = p
 	m.Options.Apps = &agent.Apps{Arch: "amd64", Images: Images{p}, Data: p, Runner: p, Prober: p}
@@ -257,12 +259,13 @@ func (p *Applications) Clone(_ context.Context, app, from, to string) error {
 		p.w.Break("law 6: data %s of app %s is cloned while version %s writes to it", from, app, q.app.Manifest.Version)
 	}
 	var content []byte
+	format := 0
 	if from != "" {
 		base := p.data[app][from]
 		if base == nil {
 			return fmt.Errorf("clone data of %s: generation %s: %w", app, from, fs.ErrNotExist)
 		}
-		content = slices.Clone(base.content)
+		content, format = slices.Clone(base.content), base.format
 	}
 	if err := p.room(len(content)); err != nil {
 		return err
@@ -276,7 +279,7 @@ func (p *Applications) Clone(_ context.Context, app, from, to string) error {
 		p.data[app] = map[string]*volume{}
 	}
 	p.made++
-	p.data[app][to] = &volume{p.made, content}
+	p.data[app][to] = &volume{p.made, content, format}
 	return nil
 }
 

@@ -76,6 +76,7 @@ func NewMachineIn(w *World, size int64, root []byte, factory *Release, open Open
 		denied: map[release.Digest]uint64{}, pardoned: map[release.Digest]bool{}, forgiven: map[agent.Denial]bool{}, versions: map[string]int64{}, seen: map[string]*byte{}, records: map[*byte]any{}}
 	m.panics.inTrial = map[release.Digest]bool{}
 	m.failures = failures{seen: map[uint64]bool{}, failed: map[string]bool{}}
+	m.ran = map[string]ran{}
 	m.slots = &Slots{w: w, running: func() partitions.Slot { return m.boot.Slot }, writers: map[*Disk]int{}}
 	w.parts = append(w.parts, m.slots)
 	var images []string
