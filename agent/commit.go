@@ -43,9 +43,8 @@ func (a *Agent) commit(ctx context.Context, m machine, t *Transaction) error {
 	return a.store(ctx, s)
 }
 
-// finishCommit brings the state directory in line with the commit. The pointer is last of what
-// the next version's data hangs on: until it says committed, a lost journal is rebuilt to this
-// point.
+// finishCommit brings the state directory in line with the commit. The newest data comes before
+// the pointer: until that says committed, a journal that is lost is rebuilt to this point.
 func (a *Agent) finishCommit(m machine, t *Transaction) error {
 	to, err := a.st.deployment(t.To)
 	if err != nil {
